@@ -1,0 +1,69 @@
+/* Policies: which page to evict next.
+ *
+ * A policy sees page numbers, never memory. Page numbers are dense: 0 to
+ * n_pages - 1 over all regions of a space. It is called with the space's lock
+ * held, by whatever thread holds it, so it needs no lock of its own.
+ */
+#ifndef GUESTMM_POLICY_H
+#define GUESTMM_POLICY_H
+
+#include <guestmm/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Why a page is resident now. */
+enum gmm_policy_why {
+	GMM_POLICY_FIRST_TOUCH, /* demand-zero */
+	GMM_POLICY_SWAP_IN,	/* came back from a store, not seen lately */
+	GMM_POLICY_REFAULT,	/* came back so soon that it should not have left */
+	GMM_POLICY_RESCUE,	/* touched while it was on its way out: it is hot */
+	GMM_POLICY_PREFETCH,	/* brought in on a guess; nobody touched it yet */
+	GMM_POLICY_PUT_BACK,	/* picked, but it could not be evicted now */
+};
+
+struct gmm_policy;
+
+struct gmm_policy_ops {
+	uint32_t size; /* sizeof(struct gmm_policy_ops) */
+	const char *name;
+
+	/* Makes a policy for n_pages pages of which about n_resident can be
+	 * resident at once. 0, -ENOMEM, -EINVAL. */
+	int (*make)(uint64_t n_pages, uint64_t n_resident, struct gmm_policy **out);
+
+	/* The page is resident. Never fails: what it needs was set aside by
+	 * make() or is reused. A page that is already in is moved. */
+	void (*insert)(struct gmm_policy *p, uint64_t page, enum gmm_policy_why why);
+
+	/* The page is not resident any more (balloon, discard). */
+	void (*remove)(struct gmm_policy *p, uint64_t page);
+
+	/* Takes up to n victims out, coldest first; returns how many. Each is
+	 * later inserted again or forgotten. Fewer than n: there are no more. */
+	unsigned (*pick)(struct gmm_policy *p, uint64_t *pages, unsigned n);
+
+	/* How many pages are resident now may have changed. */
+	void (*resize)(struct gmm_policy *p, uint64_t n_resident);
+
+	uint64_t (*metadata_bytes)(const struct gmm_policy *p);
+	void (*free)(struct gmm_policy *p);
+};
+
+/* The head of every policy object. */
+struct gmm_policy {
+	const struct gmm_policy_ops *ops;
+};
+
+/* The built-in policies: "twogen" (the default), "clock", "fifo", "random".
+ * Returns NULL for any other name; NULL asks for the default. */
+GMM_API const struct gmm_policy_ops *gmm_policy_find(const char *name);
+
+/* The i-th built-in policy, NULL past the last one. */
+GMM_API const struct gmm_policy_ops *gmm_policy_at(unsigned i);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

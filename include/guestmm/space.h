@@ -1,0 +1,164 @@
+/* Spaces: one VM's guest-physical memory.
+ *
+ * A space has regions (RAM, or read-only windows on files), one state word a page, a
+ * userfaultfd that tells of guest accesses to absent pages, and the machinery that
+ * fills and evicts them. Threads: every function may be called from any thread
+ * unless it says otherwise. The library makes no thread: either call
+ * gmm_space_dispatch() whenever gmm_space_fd() polls readable, or let a gmm_worker do it.
+ * Whoever dispatches must never touch guest memory itself.
+ */
+#ifndef GUESTMM_SPACE_H
+#define GUESTMM_SPACE_H
+
+#include <guestmm/policy.h>
+#include <guestmm/pool.h>
+#include <guestmm/store.h>
+#include <guestmm/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct gmm_space;
+
+enum gmm_engine {
+	GMM_ENGINE_BEST, /* move where the kernel has UFFDIO_MOVE (6.8), else copy */
+	GMM_ENGINE_MOVE,
+	GMM_ENGINE_COPY, /* Linux 5.15 and later */
+};
+
+enum gmm_page_state {
+	GMM_PAGE_EMPTY,	    /* reads as zero; no frame, no slot */
+	GMM_PAGE_FILLING,   /* being brought in */
+	GMM_PAGE_RESIDENT,  /* mapped in the guest */
+	GMM_PAGE_EVICTING,  /* unmapped, content in our hands, on its way out */
+	GMM_PAGE_SWAPPED,   /* content in the store, or in the window's file */
+	GMM_PAGE_BALLOONED, /* given up by the guest */
+	GMM_PAGE_POISONED,  /* content lost to an I/O error */
+	GMM_PAGE_N_STATES
+};
+
+enum gmm_event_kind {
+	/* A page's only copy could not be read back: gpa, error. Told once when it is found. */
+	GMM_EVENT_POISONED,
+	/* A thread touched a poisoned page: gpa, tid. The access fails as on broken hardware:
+	 * SIGBUS with BUS_MCEERR_AR, or KVM_RUN returns -EFAULT / -EHWPOISON. Never zeros. */
+	GMM_EVENT_POISON_TOUCHED,
+	/* The store took no more pages (error: -ENOSPC, or -EIO where writes fail);
+	 * eviction has stopped; no content is lost; guests wait where a frame is needed. */
+	GMM_EVENT_STORE_FULL,
+	GMM_EVENT_STORE_USABLE, /* it takes pages again */
+};
+
+struct gmm_event {
+	enum gmm_event_kind kind;
+	int error;
+	gmm_gpa gpa;
+	int32_t tid;
+};
+
+/* Called from the dispatching thread without any lock held. May not touch guest memory. */
+typedef void gmm_event_fn(void *user, const struct gmm_event *event);
+
+struct gmm_space_config {
+	uint32_t size;			     /* sizeof(struct gmm_space_config) */
+	enum gmm_engine engine;
+	struct gmm_pool *pool;		     /* not owned; outlives the space */
+	struct gmm_store *store;	     /* owned by the space on success; NULL: no swap */
+	const struct gmm_policy_ops *policy; /* NULL: the default */
+	uint32_t n_vcpus;		     /* for stall accounting; 0: 1 */
+	gmm_event_fn *on_event;		     /* may be NULL */
+	void *user;
+};
+
+struct gmm_stats {
+	const char *engine, *policy, *store; /* static strings; store NULL where there is none */
+	uint64_t memory_bytes;		 /* RAM regions */
+	uint64_t limit_bytes;
+	uint64_t resident_bytes;	 /* frames in use for this space, in flight included */
+	uint64_t resident_peak_bytes;	 /* of the pool: never above the limit in force */
+	uint64_t swapped_bytes;
+	uint64_t ballooned_bytes;
+	uint64_t evicting_bytes;
+	uint64_t poisoned_pages;
+	struct {
+		uint64_t demand_zero, swap_in, rescue, prefetched, prefetch_used, poison;
+		uint64_t p50_ns, p99_ns, max_ns; /* from the event's reading to the page in place */
+	} faults;
+	struct {
+		uint64_t evicted; /* pages unmapped to be taken; of these: */
+		uint64_t zero;	  /* were all zero: nothing to keep */
+		uint64_t clean;	  /* had a valid copy in the store: no write */
+		uint64_t written; /* went to the store */
+		uint64_t dropped; /* pages of file windows: read again when needed */
+		uint64_t busy;	  /* could not be unmapped (pinned) and stayed */
+		uint64_t failed;  /* could not be written and went back */
+	} reclaim;
+	struct gmm_store_stats io;
+	uint64_t stall_some_ns, stall_full_ns;
+	double stall_some_avg[3], stall_full_avg[3]; /* percent of the last 10, 60, 300 s */
+	uint64_t metadata_bytes; /* host memory the library's bookkeeping takes for this space */
+	uint64_t prezeroed_bytes; /* frames zeroed ahead of need, ready to be mapped */
+};
+
+/* Errors: -EINVAL, -ENOMEM, -EPERM (userfaultfd refused: needs vm.unprivileged_userfaultfd=1,
+ * CAP_SYS_PTRACE, or access to /dev/userfaultfd), -ENOSYS (kernel without userfaultfd),
+ * -EOPNOTSUPP (the engine asked for is not offered by this kernel), -EMFILE. */
+GMM_API int gmm_space_new(const struct gmm_space_config *config, struct gmm_space **out);
+
+/* Frees a space that no guest runs on any more, its regions' mappings and its store.
+ * Takes NULL, returns NULL. */
+GMM_API struct gmm_space *gmm_space_free(struct gmm_space *space);
+
+/* Adds RAM at [start, start + bytes), 4 KiB aligned, zero-filled. *hva is where it is mapped in
+ * this process, aligned like the guest-physical address within 1 GiB: give it to
+ * KVM_SET_USER_MEMORY_REGION. Regions are added before the guest runs. At most 16.
+ * Errors: -EINVAL (alignment, wraps around), -EEXIST (overlaps a region), -ENOSPC (16 regions), -ENOMEM. */
+GMM_API int gmm_space_add_ram(struct gmm_space *space, gmm_gpa start, uint64_t bytes, void **hva);
+
+/* Adds a window on a file, filled in lazily and never written; the library keeps a
+ * duplicate of fd. bytes is the file's part to show, from its beginning; the last page is
+ * filled up with zeros. Make the KVM slot read-only. Errors: as above, -EBADF, -EISDIR. */
+GMM_API int gmm_space_add_file(struct gmm_space *space, gmm_gpa start, int fd, uint64_t bytes, void **hva);
+
+/* A descriptor that polls readable when gmm_space_dispatch() has work. Owned by the space. */
+GMM_API int gmm_space_fd(const struct gmm_space *space);
+
+/* Serves what is pending: faults, finished input and output, reclaim. Never blocks on
+ * a disk. One thread at a time. Returns 0, or -EAGAIN when more work is ready at once.
+ * -EIO: the userfaultfd failed; the space serves nothing any more. */
+GMM_API int gmm_space_dispatch(struct gmm_space *space);
+
+/* Makes [gpa, gpa + bytes) resident and keeps it so until gmm_space_release: for devices, system
+ * calls and vhost. *hva points to it. Waits for faults; where no other thread dispatches, it
+ * dispatches itself. Within one region, at most 64 KiB. A page can be held at most 255 times.
+ * Errors: -EFAULT (outside, or crosses regions), -EIO (poisoned), -EINVAL (0 or too long),
+ * -EBUSY (held too often), -ENOMEM (would hold more than half of the limit), -EROFS (write to a window). */
+GMM_API int gmm_space_hold(struct gmm_space *space, gmm_gpa gpa, size_t bytes, bool write, void **hva);
+GMM_API void gmm_space_release(struct gmm_space *space, gmm_gpa gpa, size_t bytes);
+
+/* Copies from and to guest memory, any length, any alignment. All or nothing is
+ * checked first. Errors: -EFAULT, -EIO, -EROFS. Never from the dispatching thread
+ * of a worker. */
+GMM_API int gmm_space_read(struct gmm_space *space, gmm_gpa gpa, void *to, size_t bytes);
+GMM_API int gmm_space_write(struct gmm_space *space, gmm_gpa gpa, const void *from, size_t bytes);
+
+/* Drops the content of n_pages pages at gfn, without writing it anywhere: they read as zero
+ * afterwards. Held pages keep their content and are skipped; windows' pages are only
+ * dropped. May wait for a read under way. Errors: -EFAULT (outside RAM). */
+GMM_API int gmm_space_discard(struct gmm_space *space, gmm_gfn gfn, uint64_t n_pages);
+
+/* Evicts up to `pages` pages now (proactive reclaim). Returns 0; the work goes on in
+ * dispatch. Errors: -ENOSPC (no store, or it is full). */
+GMM_API int gmm_space_reclaim(struct gmm_space *space, uint64_t pages);
+
+GMM_API void gmm_space_stats(struct gmm_space *space, struct gmm_stats *out);
+
+/* States of n_pages pages from gfn, one byte each (enum gmm_page_state); a snapshot that is
+ * exact for each page. Errors: -EFAULT (outside). */
+GMM_API int gmm_space_states(struct gmm_space *space, gmm_gfn gfn, uint64_t n_pages, uint8_t *states);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

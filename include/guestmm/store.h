@@ -1,0 +1,145 @@
+/* Stores: where evicted pages live.
+ *
+ * A store is a table of functions around an object of its own. Built in are
+ * `file` (io_uring, O_DIRECT), `ram` (compressed) and `tier` (a chain);
+ * an embedder may write others. A store is used by one thread at a time: the
+ * caller's (a space calls its store with the space's lock held), so a store needs
+ * no lock. It may keep helper threads of the kernel (io_uring) busy, but it
+ * creates none.
+ *
+ * All input and output is asynchronous in form: submit() queues operations and
+ * reap() returns those that have ended, in any order. A store that works in
+ * memory ends them inside submit(); fd() is then -1.
+ */
+#ifndef GUESTMM_STORE_H
+#define GUESTMM_STORE_H
+
+#include <guestmm/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* A slot names one stored page. Only the low 36 bits are used, so that a page's
+ * state word can hold it. */
+#define GMM_SLOT_BITS 36
+#define GMM_SLOT_NONE ((UINT64_C(1) << GMM_SLOT_BITS) - 1)
+
+enum gmm_store_verb {
+	GMM_STORE_WRITE, /* page -> store; the store sets `slot` */
+	GMM_STORE_READ,	 /* slot -> page; the slot stays valid */
+};
+
+/* One page's transfer. The caller owns it and keeps it, and the 4 KiB-aligned
+ * page, untouched from submit() until reap() has returned it. */
+struct gmm_store_io {
+	enum gmm_store_verb verb;
+	/* Ended: 0, or a negative errno: -EIO (the device failed), -EBADMSG
+	 * (what came back is not what was written: checksum), -ENOSPC (the
+	 * store is full; nothing was lost, the caller keeps the page),
+	 * -ENOMEM. */
+	int result;
+	uint64_t slot;
+	void *page;
+	void *user;		   /* the caller's */
+	struct gmm_store_io *next; /* the store's while submitted, then the caller's */
+	uint64_t reserved[2];	   /* the store's while submitted */
+};
+
+struct gmm_store_stats {
+	uint64_t reads, writes;		    /* device operations; a batch of neighbours is one */
+	uint64_t read_bytes, written_bytes; /* bytes that went to or came from it */
+	uint64_t errors;		    /* operations that ended with an error */
+	uint64_t n_slots_used, n_slots;	    /* n_slots: 0 where there is no fixed number */
+	uint64_t metadata_bytes;	    /* host memory the store's bookkeeping takes */
+	uint64_t held_bytes;		    /* host memory that holds stored pages (ram) */
+};
+
+struct gmm_store;
+
+/* Every function returns 0 or a negative errno, never a short count. */
+struct gmm_store_ops {
+	uint32_t size; /* sizeof(struct gmm_store_ops): later fields are optional */
+	const char *name;
+
+	/* Queues n operations in the given order. Writes that stand side by
+	 * side in ios[] should end up in neighbouring slots. Either all are
+	 * accepted (0), each to be returned by reap() with its own result, or
+	 * none: -EAGAIN (too many under way: reap, then try again). */
+	int (*submit)(struct gmm_store *st, struct gmm_store_io *const *ios, unsigned n);
+
+	/* Returns the list (through `next`) of ended operations, NULL if none. */
+	struct gmm_store_io *(*reap)(struct gmm_store *st);
+
+	/* A descriptor that polls readable while reap() has something to
+	 * return, or -1 where submit() ends everything itself. */
+	int (*fd)(struct gmm_store *st);
+
+	/* Frees n slots. A slot with a read under way may be released: that
+	 * read's result is unaffected. Unknown slots are ignored. */
+	void (*release)(struct gmm_store *st, const uint64_t *slots, unsigned n);
+
+	/* Does what can wait (trim, write-back between tiers); called when the
+	 * caller is idle. Returns 0, or -EAGAIN where more is left to do. */
+	int (*maintain)(struct gmm_store *st);
+
+	void (*stats)(struct gmm_store *st, struct gmm_store_stats *out);
+
+	/* Waits for everything under way, then frees the store and what it
+	 * made on disk. */
+	void (*free)(struct gmm_store *st);
+};
+
+/* The head of every store object. */
+struct gmm_store {
+	const struct gmm_store_ops *ops;
+};
+
+struct gmm_store_file_config {
+	uint32_t size;		/* sizeof(struct gmm_store_file_config) */
+	const char *path;	/* NULL: an unlinked file in $TMPDIR, else /var/tmp */
+	uint64_t capacity_bytes; /* a multiple of 4 KiB, at least 1 MiB */
+	uint32_t queue_depth;	/* 0: 128 */
+	bool no_direct;		/* do not even try O_DIRECT */
+};
+
+/* Makes a store in a file. With a path the file is created exclusively with
+ * mode 0600 and unlinked at once, so that nothing stays behind however the
+ * process ends; a block device is used as it is (opened O_EXCL, which the kernel
+ * refuses while it is mounted). Errors: -EEXIST (there is such a file already),
+ * -EISDIR, -EACCES, -ENOENT, -EROFS, -ENOSPC (fewer bytes free than
+ * capacity_bytes needs for its first 1 MiB), -EINVAL (capacity), -ENOMEM,
+ * -ENOSYS or -EPERM (no io_uring: kernel.io_uring_disabled). */
+GMM_API int gmm_store_file_new(const struct gmm_store_file_config *config,
+			       struct gmm_store **out);
+
+struct gmm_store_ram_config {
+	uint32_t size;		 /* sizeof(struct gmm_store_ram_config) */
+	uint64_t capacity_bytes; /* compressed bytes it may hold, at least 1 MiB */
+};
+
+/* Makes a store of lz4-compressed pages in this process's memory. A page that
+ * does not shrink is refused with -E2BIG, so that a tier passes it on.
+ * Errors: -EINVAL, -ENOMEM. */
+GMM_API int gmm_store_ram_new(const struct gmm_store_ram_config *config,
+			      struct gmm_store **out);
+
+/* Chains stores, fastest first; a page goes to the first that takes it. When an
+ * upper store is full its coldest pages are written back to the next one down.
+ * Owns the given stores on success. 2 to 4 of them. Errors: -EINVAL, -ENOMEM. */
+GMM_API int gmm_store_tier_new(struct gmm_store *const *stores, unsigned n,
+			       struct gmm_store **out);
+
+/* Wraps a store for tests: makes every operation that `fail` picks end with the
+ * errno it returns (0: let it pass). Owns `under` on success. */
+typedef int gmm_store_fail_fn(void *user, enum gmm_store_verb verb, uint64_t n_seen);
+GMM_API int gmm_store_faulty_new(struct gmm_store *under, gmm_store_fail_fn *fail, void *user,
+				 struct gmm_store **out);
+
+/* Frees a store of any kind and what it made. Takes NULL, returns NULL. */
+GMM_API struct gmm_store *gmm_store_free(struct gmm_store *st);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
