@@ -128,6 +128,28 @@ struct gmm_page_run {
 	uint64_t n_pages;
 };
 
+/* System calls of the guest kernel beside Linux's numbers (a Linux host answers -ENOSYS).
+ * Registers as for any Linux x86-64 system call. */
+enum gmm_guest_syscall {
+	/* The first instruction of main is next: told on to the VMM. Returns 0. */
+	GMM_SYS_MAIN = 0x1000,
+	/* RDI = struct gmm_fault_counts to fill in. Returns 0 or -EFAULT. */
+	GMM_SYS_FAULTS = 0x1001,
+	/* RDI = pages to give up in all, as if the VMM had asked for them; 0 takes all
+	 * back. Holds until the VMM changes its own target. Returns the bytes that are
+	 * given up now (fewer where memory is in use), or -ENODEV without a VMM. */
+	GMM_SYS_BALLOON = 0x1002,
+};
+
+/* Page faults of the guest's programs since boot: minor ones were served from
+ * memory, major ones had to bring in a page of a file or of the program's image,
+ * invalid ones hit nothing and were told to the program. */
+struct gmm_fault_counts {
+	uint64_t minor;
+	uint64_t major;
+	uint64_t invalid;
+};
+
 /* Port that ends a guest under QEMU (`-device isa-debug-exit,iobase=0x501`): writing v
  * makes QEMU exit with status (v << 1) | 1. */
 #define GMM_QEMU_EXIT_PORT 0x0501
@@ -143,5 +165,6 @@ GMM_ABI_ASSERT(sizeof(struct gmm_boot_file) == 80, "layout shared with guests");
 GMM_ABI_ASSERT(sizeof(struct gmm_boot_info) == 904, "layout shared with guests");
 GMM_ABI_ASSERT(sizeof(struct gmm_shared) == 4096, "layout shared with guests");
 GMM_ABI_ASSERT(sizeof(struct gmm_page_run) == 16, "layout shared with guests");
+GMM_ABI_ASSERT(sizeof(struct gmm_fault_counts) == 24, "layout shared with programs");
 
 #endif
