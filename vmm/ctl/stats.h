@@ -1,0 +1,44 @@
+/* What a run did, as JSON: the schema guestmm-stats-1, of --stats and of the control socket.
+ * Keys are only ever added. */
+#ifndef VMM_CTL_STATS_H
+#define VMM_CTL_STATS_H
+
+#include <guestmm/guestmm.h>
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+struct run_vcpu_stats {
+	uint64_t exits;	 /* from KVM_RUN, signals included */
+	uint64_t run_ns; /* inside KVM_RUN */
+};
+
+struct run_stats {
+	bool running;	 /* then exit_status means nothing yet and is null in the JSON */
+	int exit_status; /* 0..255 */
+	bool paused;
+	struct gmm_stats mm;
+	struct { /* as the guest's kernel counts them */
+		uint64_t minor, major, invalid;
+	} guest_faults;
+	uint64_t balloon_target_bytes;
+	uint64_t rss_peak_bytes, rss_bytes; /* see stats_rss() */
+	unsigned n_vcpus;
+	const struct run_vcpu_stats *vcpus; /* n_vcpus of them */
+	uint64_t boot_ns; /* process start to the guest's first instruction of main; 0: not there
+			     yet */
+	uint64_t wall_ns; /* since process start */
+};
+
+/* Returns a new object, NULL without memory. */
+json_t *stats_json(const struct run_stats *stats);
+
+/* Writes it as one line. Returns 0, -ENOMEM, or what writing to the stream failed with. */
+int stats_write(FILE *to, const struct run_stats *stats);
+
+/* Reads this process's resident memory and its highest value so far (VmRSS, VmHWM).
+ * Returns 0, or a negative errno where /proc cannot be read; both are then 0. */
+int stats_rss(uint64_t *now_bytes, uint64_t *peak_bytes);
+
+#endif
