@@ -1,0 +1,283 @@
+/* gmm_frames, one caller at a time: what each function promises, at the edges. */
+#include <guestmm/frames.h>
+#include <string.h>
+
+#include "unit.h"
+
+static struct gmm_frames *make(uint64_t n_frames)
+{
+	size_t bytes = gmm_frames_bytes(n_frames);
+	struct gmm_frames *f = aligned_alloc(128, (bytes + 127) & ~(size_t)127);
+
+	memset(f, 0xa5, bytes);
+	ck_assert_int_eq(gmm_frames_init(f, bytes, n_frames), 0);
+	return f;
+}
+
+static uint64_t count_free(struct gmm_frames *f)
+{
+	uint64_t n = 0;
+
+	for (uint64_t i = 0; i < f->n_frames; i++)
+		n += gmm_frames_is_free(f, i);
+	return n;
+}
+
+START_TEST(init_refuses_what_does_not_fit)
+{
+	struct gmm_frames *f = malloc(gmm_frames_bytes(1000));
+
+	ck_assert_int_eq(gmm_frames_init(f, gmm_frames_bytes(1000) - 1, 1000), -GMM_FRAMES_EINVAL);
+	ck_assert_int_eq(gmm_frames_init(f, gmm_frames_bytes(1000), 0), -GMM_FRAMES_EINVAL);
+	ck_assert_int_eq(gmm_frames_init(f, SIZE_MAX, GMM_FRAMES_MAX + 1), -GMM_FRAMES_EINVAL);
+	ck_assert_int_eq(gmm_frames_init(f, gmm_frames_bytes(1000), 1000), 0);
+	free(f);
+}
+END_TEST
+
+START_TEST(metadata_stays_below_2_in_10000)
+{
+	for (uint64_t n = 262144; n <= GMM_FRAMES_MAX; n = n * 2 + 77)
+		ck_assert_uint_le(gmm_frames_bytes(n), n * 4096 / 5000);
+}
+END_TEST
+
+/* Every size near the edges of words and areas: each frame is handed out once. */
+START_TEST(every_frame_is_handed_out_once)
+{
+	static const uint64_t sizes[] = {1,   63,  64,	65,   256,  511,	 512,
+					 513, 575, 576, 1024, 1025, 65 * 512 + 3};
+
+	for (size_t s = 0; s < sizeof(sizes) / sizeof(sizes[0]); s++) {
+		struct gmm_frames *f = make(sizes[s]);
+		uint8_t *seen = calloc(sizes[s], 1);
+		uint64_t frame;
+
+		ck_assert_uint_eq(gmm_frames_n_free(f), sizes[s]);
+		ck_assert_uint_eq(gmm_frames_n_free_huge(f), sizes[s] / 512);
+		for (uint64_t i = 0; i < sizes[s]; i++) {
+			ck_assert_int_eq(gmm_frames_get(f, 0, 1, &frame), 0);
+			ck_assert_uint_lt(frame, sizes[s]);
+			ck_assert(!seen[frame]);
+			seen[frame] = 1;
+			ck_assert(!gmm_frames_is_free(f, frame));
+		}
+		ck_assert_int_eq(gmm_frames_get(f, 0, 1, &frame), -GMM_FRAMES_ENOMEM);
+		ck_assert_uint_eq(gmm_frames_n_free(f), 0);
+		for (uint64_t i = 0; i < sizes[s]; i++)
+			ck_assert_int_eq(gmm_frames_put(f, 0, 1, &i), 0);
+		ck_assert_uint_eq(gmm_frames_n_free(f), sizes[s]);
+		ck_assert_uint_eq(gmm_frames_n_free_huge(f), sizes[s] / 512);
+		free(seen);
+		free(f);
+	}
+}
+END_TEST
+
+START_TEST(batches_are_ascending_and_contiguous)
+{
+	struct gmm_frames *f = make(4096);
+	uint64_t frames[512];
+
+	for (unsigned n = 1; n <= 512; n++) {
+		ck_assert_int_eq(gmm_frames_get(f, 0, n, frames), 0);
+		for (unsigned i = 1; i < n; i++)
+			ck_assert_uint_gt(frames[i], frames[i - 1]);
+		ck_assert_uint_eq(gmm_frames_n_free(f), 4096 - n);
+		ck_assert_uint_eq(count_free(f), 4096 - n);
+		ck_assert_int_eq(gmm_frames_put(f, 0, n, frames), 0);
+		ck_assert_uint_eq(count_free(f), 4096);
+	}
+	ck_assert_int_eq(gmm_frames_get(f, 1, 300, frames), 0);
+	ck_assert_uint_eq(frames[299] - frames[0], 299);
+	free(f);
+}
+END_TEST
+
+START_TEST(batches_are_all_or_nothing)
+{
+	struct gmm_frames *f = make(700);
+	uint64_t frames[512];
+
+	ck_assert_int_eq(gmm_frames_get(f, 0, 0, frames), -GMM_FRAMES_EINVAL);
+	ck_assert_int_eq(gmm_frames_get(f, 0, 513, frames), -GMM_FRAMES_EINVAL);
+	ck_assert_int_eq(gmm_frames_get(f, 0, 300, frames), 0);
+	ck_assert_int_eq(gmm_frames_get(f, 1, 401, frames), -GMM_FRAMES_ENOMEM);
+	ck_assert_uint_eq(gmm_frames_n_free(f), 400);
+	ck_assert_uint_eq(count_free(f), 400);
+	ck_assert_int_eq(gmm_frames_get(f, 2, 400, frames), 0);
+	ck_assert_uint_eq(count_free(f), 0);
+	free(f);
+}
+END_TEST
+
+START_TEST(bad_puts_change_nothing)
+{
+	struct gmm_frames *f = make(2000);
+	uint64_t frames[64], bad[64], outside = 2000, far = UINT64_MAX;
+
+	ck_assert_int_eq(gmm_frames_get(f, 0, 64, frames), 0);
+	ck_assert_int_eq(gmm_frames_put(f, 0, 0, frames), -GMM_FRAMES_EINVAL);
+	ck_assert_int_eq(gmm_frames_put(f, 0, 513, frames), -GMM_FRAMES_EINVAL);
+	ck_assert_int_eq(gmm_frames_put(f, 0, 1, &outside), -GMM_FRAMES_ERANGE);
+	ck_assert_int_eq(gmm_frames_put(f, 0, 1, &far), -GMM_FRAMES_ERANGE);
+	memcpy(bad, frames, sizeof(bad));
+	bad[63] = 2000;
+	ck_assert_int_eq(gmm_frames_put(f, 0, 64, bad), -GMM_FRAMES_ERANGE);
+	bad[63] = 1999; /* free */
+	ck_assert_int_eq(gmm_frames_put(f, 0, 64, bad), -GMM_FRAMES_EALREADY);
+	bad[63] = bad[62];
+	ck_assert_int_eq(gmm_frames_put(f, 0, 64, bad), -GMM_FRAMES_EALREADY);
+	ck_assert_uint_eq(gmm_frames_n_free(f), 2000 - 64);
+	ck_assert_uint_eq(count_free(f), 2000 - 64);
+	ck_assert_int_eq(gmm_frames_put(f, 0, 64, frames), 0);
+	ck_assert_int_eq(gmm_frames_put(f, 0, 1, frames), -GMM_FRAMES_EALREADY);
+	ck_assert_int_eq(gmm_frames_put(f, 0, 64, frames), -GMM_FRAMES_EALREADY);
+	ck_assert_uint_eq(gmm_frames_n_free(f), 2000);
+	ck_assert_uint_eq(count_free(f), 2000);
+	free(f);
+}
+END_TEST
+
+START_TEST(a_frame_named_twice_is_returned_once)
+{
+	struct gmm_frames *f = make(2000);
+	uint64_t frames[3], twice[3];
+
+	ck_assert_int_eq(gmm_frames_claim(f, 0, 2000), 0);
+	frames[0] = 5, frames[1] = 900, frames[2] = 5;
+	memcpy(twice, frames, sizeof(twice));
+	ck_assert_int_eq(gmm_frames_put(f, 0, 3, twice), -GMM_FRAMES_EALREADY);
+	ck_assert_uint_eq(gmm_frames_n_free(f), count_free(f));
+	free(f);
+}
+END_TEST
+
+START_TEST(huge_frames)
+{
+	struct gmm_frames *f = make(4 * 512 + 100);
+	uint64_t first[4], frame, none;
+
+	for (int i = 0; i < 4; i++) {
+		ck_assert_int_eq(gmm_frames_get_huge(f, 0, &first[i]), 0);
+		ck_assert_uint_eq(first[i] % 512, 0);
+		for (int j = 0; j < i; j++)
+			ck_assert_uint_ne(first[i], first[j]);
+	}
+	ck_assert_int_eq(gmm_frames_get_huge(f, 0, &none), -GMM_FRAMES_ENOMEM);
+	ck_assert_uint_eq(gmm_frames_n_free(f), 100);
+	ck_assert_int_eq(gmm_frames_put_huge(f, 0, 4 * 512), -GMM_FRAMES_ERANGE);
+	ck_assert_int_eq(gmm_frames_put_huge(f, 0, 1), -GMM_FRAMES_ERANGE);
+	ck_assert_int_eq(gmm_frames_put_huge(f, 0, first[2]), 0);
+	ck_assert_int_eq(gmm_frames_put_huge(f, 0, first[2]), -GMM_FRAMES_EALREADY);
+	ck_assert_uint_eq(gmm_frames_n_free_huge(f), 1);
+	frame = first[1] + 77;
+	ck_assert_int_eq(gmm_frames_put(f, 0, 1, &frame), 0); /* a huge frame may be split */
+	ck_assert_int_eq(gmm_frames_put_huge(f, 0, first[1]), -GMM_FRAMES_EALREADY);
+	ck_assert_uint_eq(gmm_frames_n_free(f), 613);
+	ck_assert_uint_eq(count_free(f), 613);
+	free(f);
+}
+END_TEST
+
+START_TEST(claims)
+{
+	struct gmm_frames *f = make(10000);
+	uint64_t frame;
+
+	ck_assert_int_eq(gmm_frames_claim(f, 0, 0), -GMM_FRAMES_ERANGE);
+	ck_assert_int_eq(gmm_frames_claim(f, 9999, 2), -GMM_FRAMES_ERANGE);
+	ck_assert_int_eq(gmm_frames_claim(f, UINT64_MAX, 2), -GMM_FRAMES_ERANGE);
+	ck_assert_int_eq(gmm_frames_claim(f, 5, UINT64_MAX), -GMM_FRAMES_ERANGE);
+	ck_assert_int_eq(gmm_frames_claim(f, 100, 3000), 0);
+	ck_assert_uint_eq(gmm_frames_n_free(f), 7000);
+	ck_assert_uint_eq(count_free(f), 7000);
+	for (uint64_t i = 0; i < 10000; i++)
+		ck_assert_int_eq(gmm_frames_is_free(f, i), i < 100 || i >= 3100);
+	ck_assert_int_eq(gmm_frames_claim(f, 0, 101), -GMM_FRAMES_EBUSY);
+	ck_assert_int_eq(gmm_frames_claim(f, 3099, 4000), -GMM_FRAMES_EBUSY);
+	ck_assert_int_eq(gmm_frames_claim(f, 10, 9000), -GMM_FRAMES_EBUSY);
+	ck_assert_uint_eq(gmm_frames_n_free(f), 7000);
+	ck_assert_uint_eq(count_free(f), 7000);
+	/* areas 0 to 6 are touched by it, the last is not whole */
+	ck_assert_uint_eq(gmm_frames_n_free_huge(f), 10000 / 512 - 7);
+	for (int i = 0; i < 7000; i++) {
+		ck_assert_int_eq(gmm_frames_get(f, 3, 1, &frame), 0);
+		ck_assert(frame < 100 || frame >= 3100);
+	}
+	free(f);
+}
+END_TEST
+
+/* What one caller leaves free in its area is not hidden from another. */
+START_TEST(nothing_stays_hidden)
+{
+	struct gmm_frames *f = make(2 * 512);
+	uint64_t frames[512], frame;
+
+	ck_assert_int_eq(gmm_frames_get(f, 0, 1, &frame), 0);
+	ck_assert_int_eq(gmm_frames_get(f, 1, 1, &frame), 0);
+	ck_assert_int_eq(gmm_frames_get(f, 2, 512, frames), 0);
+	ck_assert_int_eq(gmm_frames_get(f, 2, 510, frames), 0);
+	ck_assert_int_eq(gmm_frames_get(f, 2, 1, frames), -GMM_FRAMES_ENOMEM);
+	free(f);
+}
+END_TEST
+
+/* Callers that do not run short take from areas of their own. */
+START_TEST(callers_stay_apart)
+{
+	struct gmm_frames *f = make(64 * 512);
+	uint64_t frames[4][100];
+
+	for (unsigned i = 0; i < 100; i++)
+		for (unsigned c = 0; c < 4; c++)
+			ck_assert_int_eq(gmm_frames_get(f, c, 1, &frames[c][i]), 0);
+	for (unsigned c = 0; c < 4; c++) {
+		for (unsigned i = 1; i < 100; i++)
+			ck_assert_uint_eq(frames[c][i] / 512, frames[c][0] / 512);
+		for (unsigned d = 0; d < c; d++)
+			ck_assert_uint_ne(frames[c][0] / 512, frames[d][0] / 512);
+	}
+	free(f);
+}
+END_TEST
+
+/* Partly used areas are filled before a free one is broken. */
+START_TEST(free_areas_are_kept_whole)
+{
+	struct gmm_frames *f = make(64 * 512);
+	uint64_t frame;
+
+	for (uint64_t a = 10; a < 20; a++)
+		ck_assert_int_eq(gmm_frames_claim(f, a * 512, 300), 0);
+	ck_assert_uint_eq(gmm_frames_n_free_huge(f), 54);
+	for (int i = 0; i < 10 * 212; i++)
+		ck_assert_int_eq(gmm_frames_get(f, 0, 1, &frame), 0);
+	ck_assert_uint_eq(gmm_frames_n_free_huge(f), 54);
+	free(f);
+}
+END_TEST
+
+/* The block has no pointers in it: a copy elsewhere goes on where the first stood. */
+START_TEST(the_block_may_be_moved)
+{
+	struct gmm_frames *f = make(5000), *g = malloc(gmm_frames_bytes(5000));
+	uint64_t frames[100];
+
+	ck_assert_int_eq(gmm_frames_get(f, 0, 100, frames), 0);
+	memcpy(g, f, gmm_frames_bytes(5000));
+	memset(f, 0xff, gmm_frames_bytes(5000));
+	ck_assert_uint_eq(gmm_frames_n_free(g), 4900);
+	ck_assert_int_eq(gmm_frames_put(g, 0, 100, frames), 0);
+	ck_assert_uint_eq(count_free(g), 5000);
+	free(f);
+	free(g);
+}
+END_TEST
+
+UNIT_MAIN("frames", init_refuses_what_does_not_fit, metadata_stays_below_2_in_10000,
+	  every_frame_is_handed_out_once, batches_are_ascending_and_contiguous,
+	  batches_are_all_or_nothing, bad_puts_change_nothing, a_frame_named_twice_is_returned_once,
+	  huge_frames, claims, nothing_stays_hidden, callers_stay_apart, free_areas_are_kept_whole,
+	  the_block_may_be_moved)
