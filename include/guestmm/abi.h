@@ -89,7 +89,7 @@ struct gmm_shared {
 /* Interrupt vectors (LAPIC in x2APIC mode; APIC id = vCPU index). */
 #define GMM_VECTOR_DOORBELL 0x40 /* VMM -> guest: look at struct gmm_shared */
 
-/* Hostcalls: `out dx=GMM_HOSTCALL_PORT, eax=number`, arguments in RDI, RSI, RDX;
+/* Hostcalls: `out dx=GMM_HOSTCALL_PORT, eax=number`, arguments in RDI, RSI, RCX;
  * the result, a count or a negative Linux errno, comes back in RAX. The VMM
  * trusts no argument. Addresses are guest-physical and must lie in RAM. */
 #define GMM_HOSTCALL_PORT 0x0600
@@ -98,27 +98,27 @@ enum gmm_hostcall {
 	/* End: RDI = exit status 0..255, RSI = 0 or the signal that ended the
 	 * program. Does not return. */
 	GMM_HC_EXIT = 0,
-	/* Console: RDI = 1 (output) or 2 (error), RSI = address, RDX = bytes (at most
+	/* Console: RDI = 1 (output) or 2 (error), RSI = address, RCX = bytes (at most
 	 * 64 KiB). Returns bytes. */
 	GMM_HC_WRITE = 1,
 	/* The program's first instruction of main is next. */
 	GMM_HC_MAIN = 2,
 	/* An access ended the program: RDI = address, RSI = page-fault error code,
-	 * RDX = RIP. Counted as an invalid fault and told to the user. */
+	 * RCX = RIP. Counted as an invalid fault and told to the user. */
 	GMM_HC_INVALID = 3,
-	/* Balloon, page list: RSI = address of RDX 64-bit GFNs (at most 512) in one
+	/* Balloon, page list: RSI = address of RCX 64-bit GFNs (at most 512) in one
 	 * page. GIVE: the guest gives them up: their content is gone. Returns
 	 * how many were taken. TAKE: the guest uses them again from now on. */
 	GMM_HC_BALLOON_GIVE = 4,
 	GMM_HC_BALLOON_TAKE = 5,
-	/* Free page reporting: RSI = address of RDX struct gmm_page_run (at most 256)
+	/* Free page reporting: RSI = address of RCX struct gmm_page_run (at most 256)
 	 * in one page: free now, their content is gone, they read as zero when touched,
 	 * and may be used at once. */
 	GMM_HC_REPORT_FREE = 6,
 	/* The guest is out of memory: lower the balloon target if you can. RDI = pages
 	 * wanted. Returns pages by which the target was lowered (see gmm_shared). */
 	GMM_HC_OOM = 7,
-	/* Fault counts for the VMM's statistics: RDI minor, RSI major, RDX invalid. */
+	/* Fault counts for the VMM's statistics: RDI minor, RSI major, RCX invalid. */
 	GMM_HC_FAULT_COUNTS = 8,
 	GMM_HC_N
 };
