@@ -53,7 +53,11 @@ struct gmm_store_stats {
 	uint64_t n_slots_used, n_slots;	    /* n_slots: 0 where there is no fixed number */
 	uint64_t metadata_bytes;	    /* host memory the store's bookkeeping takes */
 	uint64_t held_bytes;		    /* host memory that holds stored pages (ram) */
+	uint32_t flags;			    /* GMM_STORE_ASYNC, GMM_STORE_DIRECT */
 };
+
+#define GMM_STORE_ASYNC	 (1u << 0) /* submit() does not wait for a device */
+#define GMM_STORE_DIRECT (1u << 1) /* past the page cache */
 
 struct gmm_store;
 
@@ -65,7 +69,8 @@ struct gmm_store_ops {
 	/* Queues n operations in the given order. Writes that stand side by
 	 * side in ios[] should end up in neighbouring slots. Either all are
 	 * accepted (0), each to be returned by reap() with its own result, or
-	 * none: -EAGAIN (too many under way: reap, then try again). */
+	 * none: -EAGAIN (too many under way: reap, then try again), -EINVAL (a
+	 * read of a slot that holds nothing, a page that is not aligned). */
 	int (*submit)(struct gmm_store *st, struct gmm_store_io *const *ios, unsigned n);
 
 	/* Returns the list (through `next`) of ended operations, NULL if none. */
@@ -101,15 +106,23 @@ struct gmm_store_file_config {
 	uint64_t capacity_bytes; /* a multiple of 4 KiB, at least 1 MiB */
 	uint32_t queue_depth;	/* 0: 128 */
 	bool no_direct;		/* do not even try O_DIRECT */
+	bool no_uring;		/* do not even try io_uring */
 };
 
-/* Makes a store in a file. With a path the file is created exclusively with
- * mode 0600 and unlinked at once, so that nothing stays behind however the
- * process ends; a block device is used as it is (opened O_EXCL, which the kernel
- * refuses while it is mounted). Errors: -EEXIST (there is such a file already),
- * -EISDIR, -EACCES, -ENOENT, -EROFS, -ENOSPC (fewer bytes free than
- * capacity_bytes needs for its first 1 MiB), -EINVAL (capacity), -ENOMEM,
- * -ENOSYS or -EPERM (no io_uring: kernel.io_uring_disabled). */
+/* Makes a store in a file. With a path the file is created there exclusively with
+ * mode 0600 and has no name (or, where the file system cannot do that, loses it at once), so
+ * that nothing stays behind however the process ends; a block device is used as it
+ * is (opened O_EXCL, which the kernel refuses while it is mounted). The file takes up disk
+ * space as it fills, and gives it back in maintain().
+ *
+ * Where io_uring is not to be had (old kernel, kernel.io_uring_disabled, a system call
+ * filter), submit() does the transfers itself and waits for them: fd() is -1 then and
+ * GMM_STORE_ASYNC is missing in the statistics.
+ *
+ * Errors: -EEXIST (there is such a file already), -EISDIR, -EACCES, -ENOENT, -EROFS,
+ * -EBUSY (the device is in use), -ENOSPC (not even 1 MiB is free, or the device is
+ * smaller than capacity_bytes), -EFBIG (capacity_bytes is more than the file size limit,
+ * ulimit -f, or than the file system can do), -EIO, -EINVAL (capacity), -ENOMEM, -EMFILE. */
 GMM_API int gmm_store_file_new(const struct gmm_store_file_config *config,
 			       struct gmm_store **out);
 

@@ -1,0 +1,23 @@
+/* Memory that is reserved at once, reads as zero, and costs only what is touched. */
+#ifndef MM_RESERVE_H
+#define MM_RESERVE_H
+
+#include <stddef.h>
+#include <sys/mman.h>
+
+/* NULL where there is no address space for it. */
+static inline void *reserve_map(size_t bytes)
+{
+	void *p = mmap(NULL, bytes ? bytes : 1, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+static inline void reserve_unmap(void *p, size_t bytes)
+{
+	if (p)
+		munmap(p, bytes ? bytes : 1);
+}
+
+#endif

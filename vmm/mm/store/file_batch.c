@@ -1,0 +1,218 @@
+/* Batches of the file store: sending, ending, trying again. See file.h for the idea. */
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "store/file.h"
+
+/* How often the same transfer is asked for without any progress. */
+#define MAX_TRIES 8u
+
+/* user_data of the request that only wakes the caller up */
+#define WAKE_DATA NULL
+
+struct file_batch *file_batch_get(struct file_store *f, enum file_batch_kind kind)
+{
+	struct file_batch *b = f->free_batches;
+
+	if (!b)
+		return NULL;
+	f->free_batches = b->next;
+	b->kind = kind;
+	b->n = b->done = b->n_tries = 0;
+	b->step = FILE_BATCH_PAGES;
+	if (kind == FILE_BATCH_WRITE)
+		f->n_write_batches++;
+	return b;
+}
+
+static void batch_put(struct file_store *f, struct file_batch *b)
+{
+	if (b->kind == FILE_BATCH_WRITE)
+		f->n_write_batches--;
+	b->next = f->free_batches;
+	f->free_batches = b;
+}
+
+/* Fills iov[] with the pages from `done` on; pages that lie side by side are one. */
+static unsigned batch_vector(struct file_batch *b, size_t *bytes)
+{
+	unsigned n_iov = 0;
+
+	*bytes = 0;
+	for (unsigned i = b->done; i < b->n && i - b->done < b->step; i++) {
+		struct iovec *last = n_iov ? &b->iov[n_iov - 1] : NULL;
+
+		if (last && (char *)last->iov_base + last->iov_len == b->ios[i]->page) {
+			last->iov_len += GMM_PAGE_BYTES;
+		} else {
+			b->iov[n_iov].iov_base = b->ios[i]->page;
+			b->iov[n_iov++].iov_len = GMM_PAGE_BYTES;
+		}
+		*bytes += GMM_PAGE_BYTES;
+	}
+	return n_iov;
+}
+
+static uint64_t batch_offset(const struct file_batch *b)
+{
+	return (b->first + b->done) * GMM_PAGE_BYTES;
+}
+
+static int punch_mode(void)
+{
+	return FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+}
+
+static void batch_queue(struct file_store *f, struct file_batch *b)
+{
+	/* Never NULL: the ring has a place for every batch and the wake-up. */
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&f->ring);
+	size_t bytes;
+	unsigned n_iov;
+
+	if (b->kind == FILE_BATCH_PUNCH) {
+		io_uring_prep_fallocate(sqe, f->backing.fd, punch_mode(), (off_t)batch_offset(b),
+					(off_t)(b->n_slots * GMM_PAGE_BYTES));
+	} else {
+		n_iov = batch_vector(b, &bytes);
+		if (b->kind == FILE_BATCH_READ)
+			io_uring_prep_readv(sqe, f->backing.fd, b->iov, n_iov, batch_offset(b));
+		else
+			io_uring_prep_writev(sqe, f->backing.fd, b->iov, n_iov, batch_offset(b));
+	}
+	io_uring_sqe_set_data(sqe, b);
+}
+
+static int batch_do(struct file_store *f, struct file_batch *b)
+{
+	off_t offset = (off_t)batch_offset(b);
+	size_t bytes;
+	int n_iov;
+	ssize_t n;
+
+	if (b->kind == FILE_BATCH_PUNCH) {
+		n = fallocate(f->backing.fd, punch_mode(), offset,
+			      (off_t)(b->n_slots * GMM_PAGE_BYTES));
+	} else {
+		n_iov = (int)batch_vector(b, &bytes);
+		n = b->kind == FILE_BATCH_READ ? preadv(f->backing.fd, b->iov, n_iov, offset)
+					       : pwritev(f->backing.fd, b->iov, n_iov, offset);
+	}
+	return n < 0 ? -errno : (int)n;
+}
+
+static void end_pages(struct file_store *f, struct file_batch *b, unsigned n, int result)
+{
+	while (n--)
+		file_io_end(f, b->ios[b->done++], result);
+}
+
+static void count(struct file_store *f, const struct file_batch *b, unsigned n_pages)
+{
+	if (b->kind == FILE_BATCH_READ) {
+		f->stats.reads++;
+		f->stats.read_bytes += n_pages * GMM_PAGE_BYTES;
+	} else {
+		f->stats.writes++;
+		f->stats.written_bytes += n_pages * GMM_PAGE_BYTES;
+	}
+}
+
+/* A try made no progress. Ends those pages that it proves hopeless. */
+static void batch_failed(struct file_store *f, struct file_batch *b, int error)
+{
+	switch (error) {
+	case -EAGAIN:
+	case -EINTR:
+	case -ECANCELED: /* the thread that sent it has ended */
+	case -ENOMEM:
+		if (++b->n_tries < MAX_TRIES)
+			return;
+		break;
+	case -EINVAL:
+		if (b->direct && (!f->backing.direct || backing_drop_direct(&f->backing) == 0))
+			return;
+		break;
+	case -ENOSPC:
+	case -EDQUOT:
+	case -EFBIG:
+		if (b->kind == FILE_BATCH_WRITE) {
+			end_pages(f, b, b->n - b->done, -ENOSPC);
+			return;
+		}
+		break;
+	default:
+		break;
+	}
+	b->n_tries = 0;
+	if (b->step > 1 && b->n - b->done > 1)
+		b->step = 1;
+	else
+		end_pages(f, b, 1, error == -ENOMEM ? -ENOMEM : -EIO);
+}
+
+/* Takes in the result of one try. True: the batch is over. */
+static bool batch_ended(struct file_store *f, struct file_batch *b, int res)
+{
+	unsigned n_pages = res > 0 ? (unsigned)((size_t)res / GMM_PAGE_BYTES) : 0;
+
+	if (b->kind == FILE_BATCH_PUNCH) {
+		file_punch_end(f, b, res);
+		return true;
+	}
+	if (res > 0)
+		count(f, b, n_pages);
+	if (n_pages) {
+		b->n_tries = 0;
+		end_pages(f, b, n_pages, 0);
+	} else if (res > 0) {
+		batch_failed(f, b, -EAGAIN); /* less than a page: from its start again */
+	} else {
+		batch_failed(f, b, res ? res : -EIO); /* 0: the file ends here */
+	}
+	return b->done == b->n;
+}
+
+void file_batch_start(struct file_store *f, struct file_batch *b)
+{
+	b->direct = f->backing.direct;
+	if (f->has_ring) {
+		batch_queue(f, b);
+		return;
+	}
+	while (!batch_ended(f, b, batch_do(f, b)))
+		b->direct = f->backing.direct;
+	batch_put(f, b);
+}
+
+void file_ring_flush(struct file_store *f)
+{
+	/* A refusal (no memory in the kernel, completions not taken in) leaves requests
+	 * in the queue: the next call sends them. */
+	while (io_uring_sq_ready(&f->ring)) {
+		int n = io_uring_submit(&f->ring);
+
+		if (n <= 0 && n != -EINTR)
+			return;
+	}
+}
+
+void file_batch_collect(struct file_store *f)
+{
+	struct io_uring_cqe *cqe;
+
+	while (io_uring_peek_cqe(&f->ring, &cqe) == 0) {
+		struct file_batch *b = io_uring_cqe_get_data(cqe);
+		int res = cqe->res;
+
+		io_uring_cqe_seen(&f->ring, cqe);
+		if (b == WAKE_DATA) {
+			f->waking = false;
+		} else if (batch_ended(f, b, res)) {
+			batch_put(f, b);
+		} else {
+			file_batch_start(f, b);
+		}
+	}
+}
