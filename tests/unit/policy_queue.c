@@ -1,0 +1,124 @@
+/* Page queues: order, lazy deletion, growth, trimming. */
+#include <errno.h>
+
+#include "policy/queue.h"
+#include "unit.h"
+
+static struct queue_set make(uint64_t n_pages)
+{
+	struct queue_set set;
+
+	ck_assert_int_eq(queue_init(&set, n_pages), 0);
+	return set;
+}
+
+static void expect(struct queue_set *set, unsigned q, uint64_t page)
+{
+	uint64_t got = UINT64_MAX;
+
+	ck_assert(queue_pop(set, q, &got));
+	ck_assert_uint_eq(got, page);
+}
+
+START_TEST(first_in_first_out)
+{
+	struct queue_set set = make(10000);
+	uint64_t page;
+
+	for (uint64_t i = 0; i < 10000; i++)
+		queue_push(&set, 1, i);
+	ck_assert_uint_eq(queue_pages(&set, 1), 10000);
+	for (uint64_t i = 0; i < 10000; i++)
+		expect(&set, 1, i);
+	ck_assert(!queue_pop(&set, 1, &page));
+	queue_fini(&set);
+}
+END_TEST
+
+START_TEST(a_dropped_page_does_not_come_up)
+{
+	struct queue_set set = make(16);
+
+	for (uint64_t i = 0; i < 4; i++)
+		queue_push(&set, 1, i);
+	queue_drop(&set, 1);
+	queue_drop(&set, 1);
+	queue_drop(&set, 9);
+	ck_assert_uint_eq(queue_of(&set, 1), QUEUE_NONE);
+	queue_push(&set, 1, 1); /* comes again: at the end, not where it was */
+	queue_push(&set, 2, 2); /* moves */
+	ck_assert_uint_eq(queue_of(&set, 2), 2);
+	expect(&set, 1, 0);
+	expect(&set, 1, 3);
+	expect(&set, 1, 1);
+	expect(&set, 2, 2);
+	queue_fini(&set);
+}
+END_TEST
+
+START_TEST(dead_entries_never_fill_a_ring)
+{
+	struct queue_set set = make(2048);
+	uint64_t page;
+
+	for (unsigned round = 0; round < 1000; round++)
+		for (uint64_t i = 0; i < 64; i++)
+			queue_push(&set, 1 + round % 2, i);
+	ck_assert_uint_eq(queue_pages(&set, 2), 64);
+	ck_assert_uint_le(queue_metadata_bytes(&set), 1024 + 2 * 2048 * 4);
+	for (uint64_t i = 0; i < 64; i++)
+		expect(&set, 2, i);
+	ck_assert(!queue_pop(&set, 1, &page));
+	queue_fini(&set);
+}
+END_TEST
+
+START_TEST(trimming_keeps_order)
+{
+	for (unsigned start = 0; start < 20000; start += 1234) {
+		struct queue_set set = make(20000);
+
+		for (uint64_t i = 0; i < 20000; i++)
+			queue_push(&set, 1, i);
+		/* The ring's head stands at `start`, its contents wrap around for some. */
+		for (uint64_t i = 0; i < start; i++) {
+			expect(&set, 1, i);
+			queue_push(&set, 1, i);
+		}
+		for (uint64_t i = 0; i < 20000; i++)
+			if (i % 40)
+				queue_drop(&set, i);
+		queue_trim(&set);
+		ck_assert_uint_lt(queue_metadata_bytes(&set), 10000 + 4 * 1024 * 4);
+		for (uint64_t k = 0; k < 20000; k++)
+			if ((start + k) % 20000 % 40 == 0)
+				expect(&set, 1, (start + k) % 20000);
+		queue_fini(&set);
+	}
+}
+END_TEST
+
+START_TEST(sizes_are_checked)
+{
+	struct queue_set set;
+
+	ck_assert_int_eq(queue_init(&set, 0), -EINVAL);
+	ck_assert_int_eq(queue_init(&set, (UINT64_C(1) << 32) + 1), -EINVAL);
+	for (unsigned shift = 29; shift <= 32; shift++) {
+		uint64_t last = (UINT64_C(1) << shift) - 1;
+
+		ck_assert_int_eq(queue_init(&set, last + 1), 0);
+		queue_push(&set, 1, last);
+		queue_push(&set, 1, 0);
+		queue_push(&set, 1, last - 1);
+		expect(&set, 1, last);
+		expect(&set, 1, 0);
+		expect(&set, 1, last - 1);
+		ck_assert_uint_eq(queue_pages(&set, 1), 0);
+		queue_fini(&set);
+	}
+}
+END_TEST
+
+UNIT_MAIN("policy_queue", first_in_first_out, a_dropped_page_does_not_come_up,
+	  dead_entries_never_fill_a_ring, trimming_keeps_order, sizes_are_checked)
