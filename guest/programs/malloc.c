@@ -1,0 +1,207 @@
+/* malloc: random blocks of all sizes up to a sum of live bytes, then frees, reallocations
+ * and new ones. Every byte of every block has a pattern of its own, verified when the
+ * block is freed or moved, and for all live blocks once more at the end in random order.
+ *
+ * Sizes: each power of two up to a bound is as likely as any other, and the bound is such
+ * that a third of the operations fills the memory; one block in 512 is 1 to 3 MiB.
+ */
+#include <malloc.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "list.h"
+#include "pattern.h"
+#include "random.h"
+
+#define LARGE_MIN_BYTES (1ul << 20)
+#define LARGE_ONE_IN	512u
+
+struct slot {
+	uint64_t *block;
+	uint64_t n;
+	uint64_t seed;
+};
+
+struct worker {
+	uint64_t target_bytes, n_ops, random;
+	unsigned size_bits; /* ordinary sizes are below 2^size_bits */
+	struct slot *slots;
+	uint64_t n_slots, n_room;
+	uint64_t live_bytes, n_wrong, checksum;
+	bool out_of_memory;
+};
+
+static uint64_t random_size(struct worker *w)
+{
+	unsigned bits;
+
+	if (w->target_bytes >= 64 * LARGE_MIN_BYTES && random_below(&w->random, LARGE_ONE_IN) == 0)
+		return LARGE_MIN_BYTES + random_below(&w->random, 2 * LARGE_MIN_BYTES);
+	bits = (unsigned)random_below(&w->random, w->size_bits);
+	return (1ul << bits) + random_below(&w->random, 1ul << bits);
+}
+
+static void choose_sizes(struct worker *w)
+{
+	uint64_t mean = w->target_bytes / (w->n_ops / 3 + 1);
+
+	w->size_bits = 8;
+	while (w->size_bits < 22 && 3 * (1ul << w->size_bits) / 2 / w->size_bits < mean)
+		w->size_bits++;
+	while (w->size_bits > 4 && (1ul << w->size_bits) > w->target_bytes / 4)
+		w->size_bits--;
+}
+
+static void op_alloc(struct worker *w, uint64_t n)
+{
+	struct slot *slot;
+
+	if (w->n_slots == w->n_room) {
+		uint64_t room = w->n_room ? w->n_room * 2 : 1024;
+		struct slot *grown = realloc(w->slots, room * sizeof(*grown));
+
+		if (!grown) {
+			w->out_of_memory = true;
+			return;
+		}
+		w->slots = grown;
+		w->n_room = room;
+	}
+	slot = &w->slots[w->n_slots];
+	slot->n = n;
+	slot->seed = random_next(&w->random);
+	slot->block = malloc(n);
+	if (!slot->block) {
+		w->out_of_memory = true;
+		return;
+	}
+	pattern_fill(slot->block, n, slot->seed);
+	w->n_slots++;
+	w->live_bytes += n;
+}
+
+static void op_free(struct worker *w, uint64_t i)
+{
+	struct slot *slot = &w->slots[i];
+
+	w->n_wrong += !pattern_verify(slot->block, slot->n, slot->seed);
+	free(slot->block);
+	w->live_bytes -= slot->n;
+	*slot = w->slots[--w->n_slots];
+}
+
+/* Grows or shrinks: what both sizes share must have survived. */
+static void op_realloc(struct worker *w, uint64_t i, uint64_t n)
+{
+	struct slot *slot = &w->slots[i];
+	uint64_t kept = slot->n < n ? slot->n : n;
+	uint64_t *moved = realloc(slot->block, n);
+
+	if (!moved) {
+		w->out_of_memory = true;
+		return;
+	}
+	w->n_wrong += !pattern_verify(moved, kept, slot->seed);
+	w->live_bytes += n - slot->n;
+	slot->block = moved;
+	slot->n = n;
+	slot->seed = random_next(&w->random);
+	pattern_fill(moved, n, slot->seed);
+}
+
+static void op_random(struct worker *w)
+{
+	uint64_t n = random_size(w), choice = random_below(&w->random, 16);
+	uint64_t i = w->n_slots ? random_below(&w->random, w->n_slots) : 0;
+
+	if (w->n_slots && w->live_bytes + n > w->target_bytes)
+		op_free(w, i);
+	else if (w->n_slots && choice == 0)
+		op_free(w, i);
+	else if (w->n_slots && choice < 4)
+		op_realloc(w, i, n);
+	else
+		op_alloc(w, n);
+}
+
+static void worker_run(void *arg)
+{
+	struct worker *w = arg;
+
+	choose_sizes(w);
+	for (uint64_t i = 0; i < w->n_ops && !w->out_of_memory; i++)
+		op_random(w);
+}
+
+/* Every live byte once more, in random order; then all is freed. */
+static void worker_finish(void *arg)
+{
+	struct worker *w = arg;
+
+	for (uint64_t i = 0; i < w->n_slots; i++) {
+		const struct slot *slot = &w->slots[permute(i, w->n_slots, w->random)];
+
+		w->n_wrong += !pattern_verify(slot->block, slot->n, slot->seed);
+		w->checksum += pattern_checksum(slot->block, slot->n);
+	}
+	for (uint64_t i = 0; i < w->n_slots; i++)
+		free(w->slots[i].block);
+	free(w->slots);
+}
+
+static int report(const struct worker *workers, unsigned n, uint64_t n_ops, uint64_t ns)
+{
+	uint64_t live = 0, n_wrong = 0, checksum = 0;
+	struct gm_malloc_stats stats;
+	bool ok, out_of_memory = false;
+
+	for (unsigned i = 0; i < n; i++) {
+		live += workers[i].live_bytes;
+		n_wrong += workers[i].n_wrong;
+		checksum += workers[i].checksum;
+		out_of_memory |= workers[i].out_of_memory;
+	}
+	if (out_of_memory)
+		eprintf("malloc: out of memory at %lu live bytes\n", live);
+	gm_malloc_stats(&stats);
+	if (stats.live_blocks)
+		eprintf("malloc: %lu blocks are left over after all were freed\n",
+			stats.live_blocks);
+	ok = !n_wrong && !out_of_memory && !stats.live_blocks;
+	printf("malloc: ops=%lu ns_per_op=%lu live_bytes=%lu checksum=%016lx peak_mapped_bytes=%lu "
+	       "wrong=%lu %s\n",
+	       n_ops, ns / n_ops, live, checksum, stats.mapped_peak_bytes, n_wrong, verdict(ok));
+	return ok ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+static int malloc_main(int argc, char **argv)
+{
+	static struct worker workers[WORKERS_MAX];
+	uint64_t bytes = 64ul << 20, n_ops = 100000, seed = 1, start, ns;
+	const struct option options[] = {
+		{"bytes", OPTION_SIZE, &bytes},
+		{"ops", OPTION_NUMBER, &n_ops},
+		{"seed", OPTION_NUMBER, &seed},
+		{NULL, OPTION_FLAG, NULL},
+	};
+	unsigned n = workers_count();
+
+	options_read(&program_malloc, argc, argv, options);
+	if (bytes < 64 * 1024 || !n_ops)
+		usage_die(&program_malloc, "out of range",
+			  "--bytes is 64K at least, --ops 1 at least");
+	for (unsigned i = 0; i < n; i++) {
+		workers[i].target_bytes = bytes / n;
+		workers[i].n_ops = n_ops * (i + 1) / n - n_ops * i / n;
+		workers[i].random = mix64(seed + i * 0x100000001ul);
+	}
+	start = clock_ns();
+	workers_run(n, worker_run, workers, sizeof(*workers));
+	ns = clock_ns() - start;
+	workers_run(n, worker_finish, workers, sizeof(*workers));
+	return report(workers, n, n_ops, ns);
+}
+
+const struct program program_malloc = {"malloc", "[--bytes SIZE] [--ops N] [--seed S]",
+				       malloc_main};
