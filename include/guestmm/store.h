@@ -93,6 +93,11 @@ struct gmm_store_ops {
 	/* Waits for everything under way, then frees the store and what it
 	 * made on disk. */
 	void (*free)(struct gmm_store *st);
+
+	/* Does the slot hold just this page's content, as far as its 64-bit checksum
+	 * tells? A page that was read back and evicted again need then not be written.
+	 * Optional (NULL: such pages are written). */
+	bool (*holds)(struct gmm_store *st, uint64_t slot, const void *page);
 };
 
 /* The head of every store object. */

@@ -336,6 +336,14 @@ static void file_stats(struct gmm_store *st, struct gmm_store_stats *out)
 		(f->has_ring ? GMM_STORE_ASYNC : 0u) | (f->backing.direct ? GMM_STORE_DIRECT : 0u);
 }
 
+static bool file_holds(struct gmm_store *st, uint64_t slot, const void *page)
+{
+	struct file_store *f = file_of(st);
+
+	return slot < f->slots.n && slots_bit(f->slots.live, slot) &&
+	       f->sums[slot] == XXH3_64bits(page, GMM_PAGE_BYTES);
+}
+
 static void wait_for_all(struct file_store *f)
 {
 	struct io_uring_cqe *cqe;
@@ -374,6 +382,7 @@ static const struct gmm_store_ops file_ops = {
 	.maintain = file_maintain,
 	.stats = file_stats,
 	.free = file_free,
+	.holds = file_holds,
 };
 
 static int make_batches(struct file_store *f, unsigned depth)

@@ -1,0 +1,384 @@
+/* Access: holding, copying, discarding, looking. See access.h and <guestmm/space.h>.
+ *
+ * Guest memory is only touched while its pages are held and no lock is: a touch can then not
+ * fault, so that even a program with a single thread cannot wait for itself.
+ */
+#include "access.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+
+#include "fatal.h"
+#include "fault.h"
+
+#define HOLD_MAX_BYTES (UINT64_C(64) << 10)
+
+/* The region that has all of [gpa, gpa + bytes), or NULL. */
+static const struct region *access_region(const struct gmm_space *s, uint64_t gpa, uint64_t bytes)
+{
+	const struct region *r = layout_find_gpa(&s->layout, gpa);
+
+	return r && bytes <= r->bytes - (gpa - r->gpa) ? r : NULL;
+}
+
+static page_no access_page(const struct region *r, uint64_t gpa)
+{
+	return r->first + (page_no)((gpa - r->gpa) >> GMM_PAGE_SHIFT);
+}
+
+/* Waits until page p may have changed; the lock is given up meanwhile. Where nobody
+ * dispatches just now, this thread does. */
+static void access_wait(struct gmm_space *s)
+{
+	struct timespec until;
+
+	if (pthread_mutex_trylock(&s->dispatching) == 0) {
+		struct pollfd pfd = {.fd = s->epoll_fd, .events = POLLIN};
+
+		pthread_mutex_unlock(&s->dispatching);
+		pthread_mutex_unlock(&s->lock);
+		if (gmm_space_dispatch(s) == 0 && atomic_load(&s->n_workers) == 0)
+			poll(&pfd, 1, 1);
+		pthread_mutex_lock(&s->lock);
+		if (atomic_load(&s->n_workers) == 0)
+			return;
+	}
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_nsec += 1000000;
+	if (until.tv_nsec >= 1000000000) {
+		until.tv_nsec -= 1000000000;
+		until.tv_sec++;
+	}
+	s->n_hold_waiters++;
+	pthread_cond_timedwait(&s->changed, &s->lock, &until);
+	s->n_hold_waiters--;
+}
+
+static void access_ask(struct gmm_space *s, page_no p)
+{
+	struct fault f = {.page = p, .tid = 0, .since_ns = now_ns()};
+
+	if (page_state(space_word(s, p)) == GMM_PAGE_FILLING)
+		return; /* on its way */
+	if (fault_serve(s, &f) != FAULT_WAIT)
+		return;
+	for (uint32_t i = 0; i < s->n_waiting; i++)
+		if (s->waiting[i].page == p && s->waiting[i].tid == 0)
+			return; /* asked before */
+	if (s->n_waiting < SPACE_WAITING)
+		s->waiting[s->n_waiting++] = (struct waiting){.page = p, .since_ns = f.since_ns};
+	eventfd_write(s->wake_fd, 1); /* whoever dispatches makes room */
+}
+
+/* Holds one page, under the lock: 0, -EIO, -EBUSY. */
+static int access_hold_page(struct gmm_space *s, page_no p)
+{
+	for (;;) {
+		page_word w = space_word(s, p);
+
+		if (page_state(w) == GMM_PAGE_POISONED)
+			return -EIO;
+		if (s->dead)
+			return -EIO;
+		if (page_state(w) == GMM_PAGE_RESIDENT) {
+			if (page_holds(w) == PAGE_HOLDS_MAX)
+				return -EBUSY;
+			if (page_holds(w) == 0)
+				s->held_pages++;
+			page_change(&s->pages, p, w, page_with_holds(w, page_holds(w) + 1));
+			return 0;
+		}
+		access_ask(s, p);
+		if (page_state(space_word(s, p)) != GMM_PAGE_RESIDENT)
+			access_wait(s);
+	}
+}
+
+static void access_unhold_page(struct gmm_space *s, page_no p)
+{
+	page_word w = space_word(s, p);
+
+	CHECK(page_state(w) == GMM_PAGE_RESIDENT && page_holds(w), "page %u is not held", p);
+	page_change(&s->pages, p, w, page_with_holds(w, page_holds(w) - 1));
+	if (page_holds(w) == 1)
+		s->held_pages--;
+}
+
+static int access_hold_pages(struct gmm_space *s, page_no first, page_no last)
+{
+	uint64_t n = last - first + 1;
+
+	if (s->held_pages + n > atomic_load(&s->pool->limit_pages) / 2)
+		return -ENOMEM;
+	if (!space_policy(s))
+		return -ENOMEM;
+	for (page_no p = first; p <= last; p++) {
+		int ret = access_hold_page(s, p);
+
+		if (ret) {
+			while (p-- > first)
+				access_unhold_page(s, p);
+			return ret;
+		}
+	}
+	return 0;
+}
+
+int gmm_space_hold(struct gmm_space *s, gmm_gpa gpa, size_t bytes, bool write, void **hva)
+{
+	const struct region *r;
+	int ret;
+
+	if (bytes == 0 || bytes > HOLD_MAX_BYTES)
+		return -EINVAL;
+	r = access_region(s, gpa.v, bytes);
+	if (!r)
+		return -EFAULT;
+	if (write && r->kind == REGION_WINDOW)
+		return -EROFS;
+	pthread_mutex_lock(&s->lock);
+	ret = access_hold_pages(s, access_page(r, gpa.v), access_page(r, gpa.v + bytes - 1));
+	pthread_mutex_unlock(&s->lock);
+	if (ret == 0)
+		*hva = r->hva + (gpa.v - r->gpa);
+	return ret;
+}
+
+void gmm_space_release(struct gmm_space *s, gmm_gpa gpa, size_t bytes)
+{
+	const struct region *r = bytes ? access_region(s, gpa.v, bytes) : NULL;
+
+	if (!r)
+		return;
+	pthread_mutex_lock(&s->lock);
+	for (page_no p = access_page(r, gpa.v); p <= access_page(r, gpa.v + bytes - 1); p++)
+		access_unhold_page(s, p);
+	pthread_mutex_unlock(&s->lock);
+}
+
+/* Every byte of [gpa, gpa + bytes) lies in some region, writable if asked for. */
+static int access_check(const struct gmm_space *s, uint64_t gpa, uint64_t bytes, bool write)
+{
+	while (bytes) {
+		const struct region *r = layout_find_gpa(&s->layout, gpa);
+		uint64_t here;
+
+		if (!r || gpa + bytes < gpa)
+			return -EFAULT;
+		if (write && r->kind == REGION_WINDOW)
+			return -EROFS;
+		here = r->bytes - (gpa - r->gpa);
+		here = here < bytes ? here : bytes;
+		gpa += here;
+		bytes -= here;
+	}
+	return 0;
+}
+
+static int access_copy(struct gmm_space *s, uint64_t gpa, char *buf, size_t bytes, bool write)
+{
+	int ret = access_check(s, gpa, bytes, write);
+
+	while (ret == 0 && bytes) {
+		/* A page at a time: no more is ever held than any limit allows. */
+		size_t now = (size_t)(GMM_PAGE_BYTES - gpa % GMM_PAGE_BYTES);
+		void *hva;
+
+		now = now < bytes ? now : bytes;
+		ret = gmm_space_hold(s, (gmm_gpa){gpa}, now, write, &hva);
+		if (ret)
+			break;
+		if (write)
+			memcpy(hva, buf, now);
+		else
+			memcpy(buf, hva, now);
+		gmm_space_release(s, (gmm_gpa){gpa}, now);
+		gpa += now;
+		buf += now;
+		bytes -= now;
+	}
+	return ret;
+}
+
+int gmm_space_read(struct gmm_space *s, gmm_gpa gpa, void *to, size_t bytes)
+{
+	return access_copy(s, gpa.v, to, bytes, false);
+}
+
+int gmm_space_write(struct gmm_space *s, gmm_gpa gpa, const void *from, size_t bytes)
+{
+	return access_copy(s, gpa.v, (char *)(uintptr_t)from, bytes, true);
+}
+
+/* ---- discarding ---- */
+
+static void discard_slot(struct gmm_space *s, uint64_t slot)
+{
+	if (slot != GMM_SLOT_NONE && s->store)
+		s->store->ops->release(s->store, &slot, 1);
+}
+
+static void discard_evicting(struct gmm_space *s, bay_slot slot)
+{
+	struct bay_entry *e = &s->bay.entries[slot];
+
+	if (e->stage == BAY_WRITING) {
+		s->transfers.all[e->transfer].discard = 1; /* its end frees slot and frame */
+		return;
+	}
+	fault_unstage(s, slot);
+	bay_put_dirty(&s->bay, slot);
+}
+
+bool access_discard(struct gmm_space *s, page_no p, enum gmm_page_state to)
+{
+	page_word w = space_word(s, p);
+
+	switch (page_state(w)) {
+	case GMM_PAGE_EMPTY:
+		if (to == GMM_PAGE_EMPTY)
+			return true;
+		break;
+	case GMM_PAGE_BALLOONED:
+		if (to == GMM_PAGE_BALLOONED)
+			return false;
+		break;
+	case GMM_PAGE_FILLING:
+		if (page_payload(w) != GMM_SLOT_NONE)
+			s->transfers.all[page_payload(w)].discard = 1;
+		return false;
+	case GMM_PAGE_RESIDENT:
+		if (page_holds(w) || engine_discard(&s->engine, space_hva(s, p), 1))
+			return false;
+		discard_slot(s, page_payload(w));
+		if (s->policy)
+			s->policy_ops->remove(s->policy, p);
+		break;
+	case GMM_PAGE_EVICTING:
+		discard_evicting(s, (bay_slot)page_payload(w));
+		break;
+	case GMM_PAGE_SWAPPED:
+		discard_slot(s, page_payload(w));
+		break;
+	case GMM_PAGE_POISONED:
+		if (engine_unpoison(&s->engine, space_hva(s, p)))
+			return false;
+		break;
+	case GMM_PAGE_N_STATES:
+		return false;
+	}
+	page_change(&s->pages, p, w, page_make(to, 0));
+	return true;
+}
+
+static bool discard_is_resident(const struct gmm_space *s, page_no p)
+{
+	page_word w = space_word(s, p);
+
+	return page_state(w) == GMM_PAGE_RESIDENT && page_holds(w) == 0;
+}
+
+/* n resident pages from p on, by one system call. */
+static uint64_t discard_resident(struct gmm_space *s, page_no p, uint64_t n, enum gmm_page_state to)
+{
+	if (engine_discard(&s->engine, space_hva(s, p), n))
+		return 0;
+	for (page_no q = p; q < p + n; q++) {
+		page_word w = space_word(s, q);
+
+		discard_slot(s, page_payload(w));
+		if (s->policy)
+			s->policy_ops->remove(s->policy, q);
+		page_change(&s->pages, q, w, page_make(to, 0));
+	}
+	return n;
+}
+
+uint64_t access_discard_run(struct gmm_space *s, page_no p, uint64_t n, enum gmm_page_state to)
+{
+	uint64_t end = p + n, n_done = 0;
+	page_no q = p, start;
+
+	while (q < end) {
+		for (start = q; q < end && discard_is_resident(s, q); q++)
+			;
+		if (q > start)
+			n_done += discard_resident(s, start, q - start, to);
+		else
+			n_done += access_discard(s, q++, to);
+	}
+	return n_done;
+}
+
+/* A window's resident pages are dropped: they are read again when needed. */
+static void discard_window(struct gmm_space *s, const struct region *r, page_no p, uint64_t n)
+{
+	for (page_no q = p; q < p + n; q++) {
+		page_word w = space_word(s, q);
+
+		if (!discard_is_resident(s, q) || engine_discard(&s->engine, region_hva(r, q), 1))
+			continue;
+		if (s->policy)
+			s->policy_ops->remove(s->policy, q);
+		page_change(&s->pages, q, w, page_make(GMM_PAGE_SWAPPED, q - r->first));
+	}
+}
+
+#define DISCARD_CHUNK 8192u /* pages under one hold of the lock: 32 MiB */
+
+int gmm_space_discard(struct gmm_space *s, gmm_gfn gfn, uint64_t n_pages)
+{
+	uint64_t gpa = gfn.v << GMM_PAGE_SHIFT;
+
+	if (gfn.v > UINT64_MAX >> GMM_PAGE_SHIFT || n_pages > UINT64_MAX >> GMM_PAGE_SHIFT ||
+	    access_check(s, gpa, n_pages << GMM_PAGE_SHIFT, false))
+		return -EFAULT;
+	while (n_pages) {
+		const struct region *r = layout_find_gpa(&s->layout, gpa);
+		uint64_t now = (r->bytes - (gpa - r->gpa)) >> GMM_PAGE_SHIFT;
+
+		now = now < n_pages ? now : n_pages;
+		now = now < DISCARD_CHUNK ? now : DISCARD_CHUNK;
+		pthread_mutex_lock(&s->lock);
+		if (r->kind == REGION_WINDOW)
+			discard_window(s, r, access_page(r, gpa), now);
+		else
+			access_discard_run(s, access_page(r, gpa), now, GMM_PAGE_EMPTY);
+		pthread_mutex_unlock(&s->lock);
+		gpa += now << GMM_PAGE_SHIFT;
+		n_pages -= now;
+	}
+	return 0;
+}
+
+int gmm_space_reclaim(struct gmm_space *s, uint64_t pages)
+{
+	int ret = 0;
+
+	pthread_mutex_lock(&s->lock);
+	if (!s->store || s->block.blocked)
+		ret = -ENOSPC;
+	else
+		s->reclaim_asked = pages;
+	pthread_mutex_unlock(&s->lock);
+	eventfd_write(s->wake_fd, 1);
+	return ret;
+}
+
+int gmm_space_states(struct gmm_space *s, gmm_gfn gfn, uint64_t n_pages, uint8_t *states)
+{
+	for (uint64_t i = 0; i < n_pages; i++) {
+		const struct region *r = gfn.v + i > UINT64_MAX >> GMM_PAGE_SHIFT
+						 ? NULL
+						 : layout_find_gpa(&s->layout, (gfn.v + i) << GMM_PAGE_SHIFT);
+
+		if (!r)
+			return -EFAULT;
+		states[i] = (uint8_t)page_state(
+			space_word(s, access_page(r, (gfn.v + i) << GMM_PAGE_SHIFT)));
+	}
+	return 0;
+}

@@ -1,0 +1,37 @@
+/* What both engines do alike. */
+#include "engine.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+
+int engine_discard(struct engine *e, char *hva, uint64_t n)
+{
+	if (madvise(hva, n << GMM_PAGE_SHIFT, MADV_DONTNEED))
+		return -errno;
+	pool_uncharge(e->bay->member, n);
+	return 0;
+}
+
+int engine_poison(struct engine *e, char *hva)
+{
+	int ret = -EOPNOTSUPP;
+
+	if (e->uffd->features & UFFD_FEATURE_POISON)
+		ret = uffd_poison(e->uffd, hva, GMM_PAGE_BYTES);
+	/* Before Linux 6.6 the page is made inaccessible: a touch raises SIGSEGV, KVM_RUN
+	 * returns EFAULT. */
+	if (ret && mprotect(hva, GMM_PAGE_BYTES, PROT_NONE))
+		return -errno;
+	return uffd_wake(e->uffd, hva, GMM_PAGE_BYTES);
+}
+
+int engine_unpoison(struct engine *e, char *hva)
+{
+	/* The marker of UFFDIO_POISON goes with MADV_DONTNEED; PROT_NONE with mprotect(). */
+	if (madvise(hva, GMM_PAGE_BYTES, MADV_DONTNEED))
+		return -errno;
+	if (!(e->uffd->features & UFFD_FEATURE_POISON) &&
+	    mprotect(hva, GMM_PAGE_BYTES, PROT_READ | PROT_WRITE))
+		return -errno;
+	return 0;
+}

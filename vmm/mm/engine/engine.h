@@ -1,0 +1,57 @@
+/* Engines: how a page gets into the guest and out of it.
+ *
+ * Two of them behind one table. `move` flips frames between the bay and the guest (UFFDIO_MOVE);
+ * `copy` copies in (UFFDIO_COPY) and, to take a page out, write-protects it, copies it and
+ * discards it. Either way a page leaves the guest's page tables before its content counts as
+ * read, so no write that races with an eviction is lost (invariant 4).
+ * All functions: under the space's lock, only for pages whose state word says so.
+ */
+#ifndef MM_ENGINE_H
+#define MM_ENGINE_H
+
+#include "bay.h"
+#include "uffd.h"
+
+#define ENGINE_BATCH_MAX 64u
+
+struct engine {
+	const struct engine_ops *ops;
+	const struct uffd *uffd;
+	struct bay *bay;
+};
+
+struct engine_ops {
+	const char *name;
+	uint64_t features; /* userfaultfd features it cannot do without */
+
+	/* Once, after the userfaultfd is open and the bay is there. */
+	int (*setup)(struct engine *e);
+
+	/* Maps n zero pages at hva, where none is. *done: how many, also on failure.
+	 * -ENOMEM: the limit leaves no frame. */
+	int (*fill_zero)(struct engine *e, char *hva, unsigned n, unsigned *done);
+
+	/* Maps the content of a taken slot at hva, where no page is, and takes the slot over.
+	 * On failure the slot stays the caller's: -ENOMEM, -EBUSY (its frame is pinned by I/O). */
+	int (*install)(struct engine *e, char *hva, bay_slot slot);
+
+	/* The same, but the slot stays the caller's, for one that a write still reads. */
+	int (*install_copy)(struct engine *e, char *hva, bay_slot slot);
+
+	/* Takes n pages out of the guest; slots[i] is a taken slot with page i's content. *done: how
+	 * many, from the first on, also on failure: -EBUSY (pinned, shared), -ENOMEM. */
+	int (*extract)(struct engine *e, char *hva, unsigned n, bay_slot *slots, unsigned *done);
+};
+
+extern const struct engine_ops engine_move, engine_copy;
+
+/* Discards n resident pages at hva: their frames go back to the host. */
+int engine_discard(struct engine *e, char *hva, uint64_t n);
+
+/* Makes every touch of the absent page at hva fail, and wakes who waits for it. */
+int engine_poison(struct engine *e, char *hva);
+
+/* Takes that back: the page is absent again and a touch faults. */
+int engine_unpoison(struct engine *e, char *hva);
+
+#endif

@@ -1,0 +1,31 @@
+/* Faults: how a touched page is served. Under the space's lock. */
+#ifndef MM_FAULT_H
+#define MM_FAULT_H
+
+#include "space.h"
+
+enum fault_outcome {
+	FAULT_SERVED,  /* the page is in place, or never will be; whoever waited is awake */
+	FAULT_STARTED, /* a read is under way; its end wakes */
+	FAULT_WAIT,    /* no frame or no transfer now: ask again */
+};
+
+struct fault {
+	page_no page;
+	int32_t tid;	   /* of the thread that waits; 0: a hold */
+	uint64_t since_ns; /* when it was seen */
+};
+
+enum fault_outcome fault_serve(struct gmm_space *s, const struct fault *f);
+
+/* A read ended: puts the page in place, or marks it as lost. False: the page cannot
+ * be put in place just now, call again. */
+bool fault_read_ended(struct gmm_space *s, struct transfer *x);
+
+/* Brings an EVICTING page back. FAULT_WAIT: no frame for the copy that a pinned one needs. */
+enum fault_outcome fault_rescue(struct gmm_space *s, page_no p, enum gmm_policy_why why);
+
+/* Takes a slot out of the staging queue. */
+void fault_unstage(struct gmm_space *s, bay_slot slot);
+
+#endif

@@ -1,0 +1,449 @@
+/* Reclaim: see reclaim.h.
+ *
+ * Pages leave in two steps. A victim is first unmapped and staged: its content waits in the bay,
+ * and a touch brings it back at once (a rescue), which is cheap proof that it is hot. The oldest
+ * staged pages are then dropped (all zero, or a valid copy is in the store) or written, and
+ * their frames become free. The order of cost is kept: zero, clean, file windows, then writes.
+ *
+ * Watermarks on free frames: below `low` reclaim begins, at `high` it ends. With the limit
+ * lowered below what is in use, free frames go back to the host at once and eviction goes on
+ * until the limit is met.
+ */
+#include "reclaim.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fatal.h"
+
+#define RECLAIM_BATCH 32u	/* victims asked for at once */
+#define RECLAIM_ROUND 256u	/* victims for one call: faults are looked at in between */
+#define RECLAIM_WRITE_BATCH 32u /* pages for one submission */
+#define RECLAIM_STAGED_MAX 1024u
+#define RECLAIM_BACKOFF_MIN_NS UINT64_C(20000000)
+#define RECLAIM_BACKOFF_MAX_NS UINT64_C(1000000000)
+#define RECLAIM_PROBE 8u /* victims to try while the store is blocked */
+
+struct marks {
+	uint64_t low, high, staged;
+};
+
+static uint64_t clamp(uint64_t v, uint64_t min, uint64_t max)
+{
+	return v < min ? min : v > max ? max : v;
+}
+
+/* 1/64 of the limit: 2 MiB of 128 MiB; the kernel's min_free_kbytes is of that order. The
+ * staging queue, 1/16, is what a page has as its second chance. */
+static struct marks reclaim_marks(const struct gmm_space *s)
+{
+	uint64_t limit = atomic_load(&s->pool->limit_pages);
+	struct marks m = {.low = clamp(limit / 64, 16, 1024)};
+
+	m.high = m.low + m.low / 2;
+	m.staged = s->store ? clamp(limit / 16, 16, RECLAIM_STAGED_MAX) : 0;
+	return m;
+}
+
+/* A page holds all zeros: compared with itself, shifted by one word. */
+static bool page_is_zero(const char *page)
+{
+	uint64_t first;
+
+	memcpy(&first, page, sizeof(first));
+	return first == 0 && memcmp(page, page + sizeof(first), GMM_PAGE_BYTES - sizeof(first)) == 0;
+}
+
+static void reclaim_release(struct gmm_space *s, uint64_t slot)
+{
+	if (slot != GMM_SLOT_NONE && s->store)
+		s->store->ops->release(s->store, &slot, 1);
+}
+
+/* Does the store's old copy still have this content? */
+static bool reclaim_is_clean(struct gmm_space *s, uint64_t slot, const char *page)
+{
+	return slot != GMM_SLOT_NONE && s->store && s->store->ops->holds &&
+	       s->store->ops->holds(s->store, slot, page);
+}
+
+static void reclaim_swapped(struct gmm_space *s, page_no p, uint64_t slot)
+{
+	page_word w = page_make(GMM_PAGE_SWAPPED, slot);
+
+	page_change(&s->pages, p, space_word(s, p),
+		    page_with_stamp(w, (unsigned)(s->counters.evicted / s->stamp_unit)));
+}
+
+static void reclaim_stage(struct gmm_space *s, page_no p, bay_slot slot)
+{
+	struct bay_entry *e = &s->bay.entries[slot];
+
+	e->page = p;
+	e->stage = BAY_STAGED;
+	e->next = BAY_NONE;
+	e->prev = s->staged_tail;
+	if (s->staged_tail != BAY_NONE)
+		s->bay.entries[s->staged_tail].next = slot;
+	else
+		s->staged_head = slot;
+	s->staged_tail = slot;
+	s->n_staged++;
+}
+
+/* The page is out of the guest, its content in `slot`: what becomes of it? */
+static void reclaim_extracted(struct gmm_space *s, page_no p, bay_slot slot)
+{
+	page_word w = space_word(s, p);
+	uint64_t old = page_payload(w);
+	char *page = bay_hva(&s->bay, slot);
+
+	page_change(&s->pages, p, w, page_make(GMM_PAGE_EVICTING, slot));
+	s->counters.evicted++;
+	if (page_is_zero(page)) {
+		reclaim_release(s, old);
+		page_change(&s->pages, p, space_word(s, p), page_make(GMM_PAGE_EMPTY, 0));
+		bay_put_zero(&s->bay, slot);
+		s->counters.zero++;
+	} else if (reclaim_is_clean(s, old, page)) {
+		reclaim_swapped(s, p, old);
+		bay_put_dirty(&s->bay, slot);
+		s->counters.clean++;
+	} else {
+		reclaim_release(s, old);
+		reclaim_stage(s, p, slot);
+	}
+}
+
+static void reclaim_put_back(struct gmm_space *s, page_no p)
+{
+	s->policy->ops->insert(s->policy, p, GMM_POLICY_PUT_BACK);
+}
+
+/* Windows' pages are never dirty: their frames just go. */
+static void reclaim_drop(struct gmm_space *s, const struct region *r, page_no p, unsigned n)
+{
+	if (engine_discard(&s->engine, region_hva(r, p), n)) {
+		for (unsigned i = 0; i < n; i++)
+			reclaim_put_back(s, p + i);
+		return;
+	}
+	for (unsigned i = 0; i < n; i++) {
+		s->counters.evicted++;
+		s->counters.dropped++;
+		reclaim_swapped(s, p + i, p + i - r->first);
+	}
+}
+
+/* Takes the n RESIDENT pages from p on, all in one region. Returns how many left. */
+static unsigned reclaim_take(struct gmm_space *s, page_no p, unsigned n)
+{
+	const struct region *r = layout_find_page(&s->layout, p);
+	bay_slot slots[RECLAIM_BATCH];
+	unsigned done = 0;
+
+	if (r->kind == REGION_WINDOW) {
+		reclaim_drop(s, r, p, n);
+		return n;
+	}
+	s->engine.ops->extract(&s->engine, region_hva(r, p), n, slots, &done);
+	for (unsigned i = 0; i < done; i++)
+		reclaim_extracted(s, p + i, slots[i]);
+	for (unsigned i = done; i < n; i++)
+		reclaim_put_back(s, p + i);
+	s->counters.busy += n - done;
+	return done;
+}
+
+static int by_page(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static bool reclaim_may_take(struct gmm_space *s, uint64_t p)
+{
+	page_word w = space_word(s, (page_no)p);
+
+	if (page_state(w) != GMM_PAGE_RESIDENT)
+		return false; /* the policy's entry is stale: forgotten */
+	if (page_holds(w) == 0)
+		return true;
+	reclaim_put_back(s, (page_no)p);
+	return false;
+}
+
+/* How many of victims[0..n) lie side by side, in one region, from the first on. */
+static unsigned reclaim_run(const struct gmm_space *s, const uint64_t *victims, unsigned n)
+{
+	const struct region *r = layout_find_page(&s->layout, (page_no)victims[0]);
+	unsigned len = 1;
+
+	while (len < n && victims[len] == victims[len - 1] + 1 &&
+	       victims[len] - r->first < region_n_pages(r))
+		len++;
+	return len;
+}
+
+/* Asks the policy for up to n victims and takes them. Returns how many left. */
+static unsigned reclaim_evict(struct gmm_space *s, unsigned n)
+{
+	uint64_t victims[RECLAIM_BATCH];
+	unsigned picked, kept = 0, left = 0, len;
+
+	picked = s->policy->ops->pick(s->policy, victims, n < RECLAIM_BATCH ? n : RECLAIM_BATCH);
+	qsort(victims, picked, sizeof(victims[0]), by_page);
+	for (unsigned i = 0; i < picked; i++)
+		if (reclaim_may_take(s, victims[i]))
+			victims[kept++] = victims[i];
+	for (unsigned i = 0; i < kept; i += len) {
+		len = reclaim_run(s, &victims[i], kept - i);
+		left += reclaim_take(s, (page_no)victims[i], len);
+	}
+	return left;
+}
+
+/* Back into the guest: it could not be kept anywhere else. */
+static void reclaim_return(struct gmm_space *s, page_no p, bay_slot slot)
+{
+	s->counters.failed++;
+	if (s->engine.ops->install(&s->engine, space_hva(s, p), slot)) {
+		reclaim_stage(s, p, slot); /* pinned for a moment more: it waits its turn again */
+		return;
+	}
+	page_change(&s->pages, p, space_word(s, p), page_make(GMM_PAGE_RESIDENT, GMM_SLOT_NONE));
+	reclaim_put_back(s, p);
+	space_changed(s);
+}
+
+static void reclaim_blocked(struct gmm_space *s, int error)
+{
+	bool was = s->block.backoff_ns != 0;
+
+	s->block.backoff_ns = was ? s->block.backoff_ns * 2 : RECLAIM_BACKOFF_MIN_NS;
+	if (s->block.backoff_ns > RECLAIM_BACKOFF_MAX_NS)
+		s->block.backoff_ns = RECLAIM_BACKOFF_MAX_NS;
+	s->block.blocked = true;
+	s->block.until_ns = now_ns() + s->block.backoff_ns;
+	if (!was || s->block.error != error)
+		space_event(s, GMM_EVENT_STORE_FULL, PAGE_NONE, error, 0);
+	s->block.error = error;
+}
+
+static void reclaim_unblocked(struct gmm_space *s)
+{
+	if (s->block.backoff_ns)
+		space_event(s, GMM_EVENT_STORE_USABLE, PAGE_NONE, 0, 0);
+	s->block.backoff_ns = 0;
+	s->block.blocked = false;
+}
+
+uint64_t reclaim_blocked_until(const struct gmm_space *s)
+{
+	return s->block.blocked ? s->block.until_ns : 0;
+}
+
+/* The page was rescued or dropped while it was written. Where it was rescued the copy may
+ * still serve: whether the content is the same is found out when it is evicted again. */
+static void reclaim_orphan_written(struct gmm_space *s, struct transfer *x)
+{
+	page_word w = space_word(s, x->page);
+
+	bay_put_dirty(&s->bay, x->slot);
+	if (x->io.result)
+		return;
+	if (page_state(w) == GMM_PAGE_RESIDENT && page_payload(w) == GMM_SLOT_NONE &&
+	    layout_find_page(&s->layout, x->page)->kind == REGION_RAM)
+		page_change(&s->pages, x->page, w, page_with_payload(w, x->io.slot));
+	else
+		reclaim_release(s, x->io.slot);
+}
+
+void reclaim_write_ended(struct gmm_space *s, struct transfer *x)
+{
+	s->bay.entries[x->slot].stage = BAY_FREE;
+	if (x->io.result)
+		reclaim_blocked(s, x->io.result);
+	else
+		reclaim_unblocked(s);
+	if (x->discard) {
+		reclaim_orphan_written(s, x);
+	} else if (x->io.result) {
+		reclaim_return(s, x->page, x->slot);
+	} else {
+		s->counters.written++;
+		reclaim_swapped(s, x->page, x->io.slot);
+		bay_put_dirty(&s->bay, x->slot);
+	}
+	transfer_put(&s->transfers, x);
+}
+
+static struct transfer *reclaim_prepare_write(struct gmm_space *s)
+{
+	struct transfer *x = transfer_get(&s->transfers, TRANSFER_WRITE);
+
+	if (!x)
+		return NULL;
+	x->slot = s->staged_head;
+	x->page = s->bay.entries[x->slot].page;
+	x->store = s->store;
+	x->io.verb = GMM_STORE_WRITE;
+	x->io.slot = GMM_SLOT_NONE;
+	x->io.page = bay_hva(&s->bay, x->slot);
+	x->begun_ns = now_ns();
+	return x;
+}
+
+/* Takes the head of the staging queue out of it. */
+static void reclaim_unstage_head(struct gmm_space *s)
+{
+	bay_slot slot = s->staged_head;
+
+	s->staged_head = s->bay.entries[slot].next;
+	if (s->staged_head != BAY_NONE)
+		s->bay.entries[s->staged_head].prev = BAY_NONE;
+	else
+		s->staged_tail = BAY_NONE;
+	s->n_staged--;
+}
+
+static void reclaim_unprepare(struct gmm_space *s, struct transfer *x)
+{
+	reclaim_stage(s, x->page, x->slot);
+	transfer_put(&s->transfers, x);
+}
+
+/* Submits up to n of the oldest staged pages. Returns how many. */
+static unsigned reclaim_write(struct gmm_space *s, uint64_t n)
+{
+	struct transfer *xs[RECLAIM_WRITE_BATCH];
+	unsigned have = 0;
+
+	if (s->block.blocked) /* one page tells whether the store is well again */
+		n = 1;
+	while (have < n && have < RECLAIM_WRITE_BATCH && s->staged_head != BAY_NONE) {
+		struct transfer *x = reclaim_prepare_write(s);
+
+		if (!x)
+			break;
+		reclaim_unstage_head(s);
+		s->bay.entries[x->slot].stage = BAY_WRITING;
+		s->bay.entries[x->slot].transfer = x->index;
+		xs[have++] = x;
+	}
+	if (have == 0)
+		return 0;
+	if (transfer_submit(xs, have) == 0)
+		return have;
+	for (unsigned i = 0; i < have; i++)
+		reclaim_unprepare(s, xs[i]);
+	return 0;
+}
+
+/* With no store, or a blocked one, what was staged goes back to the guest. */
+static void reclaim_return_staged(struct gmm_space *s)
+{
+	uint32_t n = s->n_staged;
+
+	while (n-- && s->staged_head != BAY_NONE) {
+		bay_slot slot = s->staged_head;
+
+		reclaim_unstage_head(s);
+		reclaim_return(s, s->bay.entries[slot].page, slot);
+	}
+}
+
+/* Pages to take so that `high` frames are free and the staging queue is as long as it should
+ * be, counting what is on its way. */
+static uint64_t reclaim_need(struct gmm_space *s, const struct marks *m)
+{
+	uint64_t excess = pool_excess(s->pool);
+	uint64_t have = space_free_frames(s) + s->transfers.n_writes + s->n_staged;
+	bool is_mine = atomic_load(&s->member.used_pages) > pool_share(s->pool) ||
+		       atomic_load(&s->pool->n_members) == 1 || s->n_waiting;
+	uint64_t want = excess + m->high + m->staged + s->n_waiting;
+
+	if (s->reclaim_asked)
+		return s->reclaim_asked;
+	if (!is_mine || (have >= m->low + m->staged && !excess && !s->n_waiting))
+		return 0;
+	return want > have ? want - have : 0;
+}
+
+/* Pages to write now: frames are short, or the queue is longer than a second chance needs. */
+static uint64_t reclaim_to_write(struct gmm_space *s, const struct marks *m)
+{
+	uint64_t free = space_free_frames(s), excess = pool_excess(s->pool);
+	uint64_t coming = free + s->transfers.n_writes;
+	uint64_t want = excess + m->high + s->n_waiting, n = 0;
+
+	if (coming < want && (coming < m->low || excess || s->n_waiting))
+		n = want - coming;
+	if (s->n_staged > m->staged && s->n_staged - m->staged > n)
+		n = s->n_staged - m->staged;
+	return n;
+}
+
+static void reclaim_meet_limit(struct gmm_space *s)
+{
+	uint64_t excess = pool_excess(s->pool);
+
+	if (excess)
+		bay_trim(&s->bay, (unsigned)clamp(excess, 0, UINT32_MAX));
+}
+
+static unsigned reclaim_evict_round(struct gmm_space *s, uint64_t need)
+{
+	unsigned left = 0, now;
+
+	if (need > RECLAIM_ROUND)
+		need = RECLAIM_ROUND;
+	while (left < need) {
+		now = reclaim_evict(s, (unsigned)(need - left));
+		if (now == 0)
+			break;
+		left += now;
+	}
+	if (s->reclaim_asked)
+		s->reclaim_asked = left ? s->reclaim_asked - clamp(left, 0, s->reclaim_asked) : 0;
+	return left;
+}
+
+bool reclaim_balance(struct gmm_space *s)
+{
+	struct marks m = reclaim_marks(s);
+	uint64_t need, n_write;
+	unsigned left = 0, written = 0;
+
+	if (!s->policy)
+		return false;
+	reclaim_meet_limit(s);
+	need = reclaim_need(s, &m);
+	if (s->block.blocked) {
+		if (need == 0 || now_ns() < s->block.until_ns)
+			return false;
+		need = clamp(need, 0, RECLAIM_PROBE);
+		s->block.until_ns = now_ns() + s->block.backoff_ns;
+	}
+	if (need)
+		left = reclaim_evict_round(s, need);
+	if (!s->store) {
+		if (s->n_staged) {
+			reclaim_return_staged(s);
+			reclaim_blocked(s, -ENOSPC);
+		}
+		return false;
+	}
+	n_write = s->block.blocked ? 1 : reclaim_to_write(s, &m);
+	while (n_write > written) {
+		unsigned now = reclaim_write(s, n_write - written);
+
+		written += now;
+		if (now == 0 || s->block.blocked)
+			break;
+	}
+	reclaim_meet_limit(s);
+	return left > 0 && reclaim_need(s, &m) > 0;
+}

@@ -1,0 +1,17 @@
+/* Reclaim: how memory is taken from the guest. Under the space's lock. */
+#ifndef MM_RECLAIM_H
+#define MM_RECLAIM_H
+
+#include "space.h"
+
+/* Evicts and writes so that free frames stay above the watermarks and the limit is met.
+ * True: more is left to do at once. */
+bool reclaim_balance(struct gmm_space *s);
+
+/* A write ended: the page is SWAPPED, or it goes back to the guest. */
+void reclaim_write_ended(struct gmm_space *s, struct transfer *x);
+
+/* When the store may be tried again, 0: now. */
+uint64_t reclaim_blocked_until(const struct gmm_space *s);
+
+#endif

@@ -1,0 +1,595 @@
+/* Spaces: lifecycle, dispatch, events, statistics. The public face is <guestmm/space.h>. */
+#include "space.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "fatal.h"
+#include "fault.h"
+#include "reclaim.h"
+#include "store/window.h"
+
+#define SPACE_MAX_PAGES (UINT64_C(1) << 31) /* 8 TiB of guest memory */
+#define SPACE_EVENTS_READ 64u
+#define SPACE_SCRUB 16u	      /* frames zeroed ahead when nothing else is to do */
+#define SPACE_RESERVE 64u     /* of them kept ready */
+#define SPACE_IDLE_MAX 512u   /* free frames kept from the host while idle */
+#define SPACE_TICK_NS UINT64_C(10000000)
+#define GIB (UINT64_C(1) << 30)
+
+uint64_t space_free_frames(const struct gmm_space *s)
+{
+	uint64_t mine = bay_n_free(&s->bay);
+
+	mine = mine > s->bay.floor ? mine - s->bay.floor : 0;
+	return pool_excess(s->pool) ? 0 : pool_available(s->pool) + mine;
+}
+
+struct gmm_policy *space_policy(struct gmm_space *s)
+{
+	uint64_t limit = atomic_load(&s->pool->limit_pages);
+
+	if (!s->policy &&
+	    s->policy_ops->make(s->pages.n_pages, limit < s->pages.n_pages ? limit : s->pages.n_pages,
+				&s->policy))
+		s->policy = NULL;
+	return s->policy;
+}
+
+void space_event(struct gmm_space *s, enum gmm_event_kind kind, page_no p, int error, int32_t tid)
+{
+	const struct region *r = p == PAGE_NONE ? NULL : layout_find_page(&s->layout, p);
+
+	if (s->n_events == SPACE_EVENTS)
+		return; /* the callback is far behind; counters have the rest */
+	s->events[s->n_events++] = (struct gmm_event){
+		.kind = kind, .error = error, .gpa = {r ? region_gpa(r, p) : 0}, .tid = tid};
+}
+
+void space_changed(struct gmm_space *s)
+{
+	if (s->n_hold_waiters)
+		pthread_cond_broadcast(&s->changed);
+}
+
+static int space_watch(struct gmm_space *s, int fd)
+{
+	struct epoll_event ev = {.events = EPOLLIN, .data.fd = fd};
+
+	return fd < 0 || epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, fd, &ev) == 0 ? 0 : -errno;
+}
+
+static const struct engine_ops *space_find_engine(const struct gmm_space *s, enum gmm_engine want)
+{
+	bool has_move = (s->uffd.features & engine_move.features) == engine_move.features;
+	bool has_copy = (s->uffd.features & engine_copy.features) == engine_copy.features;
+
+	if (want == GMM_ENGINE_COPY || (want == GMM_ENGINE_BEST && !has_move))
+		return has_copy ? &engine_copy : NULL;
+	return has_move ? &engine_move : NULL;
+}
+
+static int space_open_fds(struct gmm_space *s)
+{
+	int ret = uffd_open(&s->uffd, engine_move.features | engine_copy.features |
+					      UFFD_FEATURE_POISON | UFFD_FEATURE_THREAD_ID);
+
+	if (ret)
+		return ret;
+	s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	s->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	s->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (s->epoll_fd < 0 || s->wake_fd < 0 || s->timer_fd < 0)
+		return -errno;
+	ret = space_watch(s, s->uffd.fd);
+	ret = ret ? ret : space_watch(s, s->wake_fd);
+	return ret ? ret : space_watch(s, s->timer_fd);
+}
+
+static int space_setup(struct gmm_space *s, const struct gmm_space_config *config)
+{
+	int ret = space_open_fds(s);
+
+	if (ret)
+		return ret;
+	s->engine.ops = space_find_engine(s, config->engine);
+	if (!s->engine.ops)
+		return -EOPNOTSUPP;
+	ret = page_table_init(&s->pages, SPACE_MAX_PAGES);
+	if (ret)
+		return ret;
+	pool_join(config->pool, &s->member, s->wake_fd);
+	ret = bay_init(&s->bay, &s->member);
+	if (ret)
+		return ret;
+	s->engine.uffd = &s->uffd;
+	s->engine.bay = &s->bay;
+	ret = s->engine.ops->setup(&s->engine);
+	if (ret)
+		return ret;
+	return config->store ? space_watch(s, config->store->ops->fd(config->store)) : 0;
+}
+
+static void space_init_locks(struct gmm_space *s)
+{
+	pthread_condattr_t attr;
+
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&s->changed, &attr);
+	pthread_condattr_destroy(&attr);
+	pthread_mutex_init(&s->lock, NULL);
+	pthread_mutex_init(&s->dispatching, NULL);
+}
+
+int gmm_space_new(const struct gmm_space_config *config, struct gmm_space **out)
+{
+	struct gmm_space *s;
+	uint64_t limit;
+	int ret;
+
+	if (config->size < sizeof(*config) || !config->pool)
+		return -EINVAL;
+	s = calloc(1, sizeof(*s));
+	if (!s)
+		return -ENOMEM;
+	s->epoll_fd = s->wake_fd = s->timer_fd = s->uffd.fd = -1;
+	s->staged_head = s->staged_tail = BAY_NONE;
+	s->policy_ops = config->policy ? config->policy : gmm_policy_find(NULL);
+	s->pool = config->pool;
+	s->on_event = config->on_event;
+	s->user = config->user;
+	limit = atomic_load(&s->pool->limit_pages);
+	s->stamp_unit = (uint32_t)(limit / 64 + 1);
+	space_init_locks(s);
+	transfers_init(&s->transfers);
+	streams_init(&s->streams);
+	stall_init(&s->stall, config->n_vcpus, now_ns());
+	ret = space_setup(s, config);
+	if (ret) {
+		gmm_space_free(s);
+		return ret;
+	}
+	s->store = config->store;
+	*out = s;
+	return 0;
+}
+
+static void space_drain(struct gmm_space *s)
+{
+	/* A store waits for what is under way before it is freed, and only then are the frames
+	 * free of it. */
+	for (unsigned i = 0; i < s->layout.n_regions; i++)
+		gmm_store_free(s->layout.regions[i].backing);
+	s->store = gmm_store_free(s->store);
+}
+
+static void space_unmap(struct gmm_space *s)
+{
+	for (unsigned i = 0; i < s->layout.n_regions; i++)
+		munmap(s->layout.regions[i].hva, s->layout.regions[i].bytes);
+	for (bay_slot i = 0; s->bay.base && i < BAY_SLOTS; i++)
+		if (s->bay.entries[i].stage != BAY_FREE)
+			bay_put_dirty(&s->bay, i);
+	bay_fini(&s->bay);
+}
+
+struct gmm_space *gmm_space_free(struct gmm_space *s)
+{
+	uint64_t left;
+
+	if (!s)
+		return NULL;
+	space_drain(s);
+	/* The mapping goes first: closing the userfaultfd under a running guest would turn absent
+	 * pages into zeros. */
+	space_unmap(s);
+	if (s->member.pool) {
+		left = atomic_load(&s->member.used_pages); /* the guest's frames went with the mapping */
+		pool_uncharge(&s->member, left);
+		pool_leave(&s->member);
+	}
+	uffd_close(&s->uffd);
+	if (s->policy)
+		s->policy_ops->free(s->policy);
+	page_table_fini(&s->pages);
+	for (int *fd = (int[]){s->timer_fd, s->wake_fd, s->epoll_fd, -2}; *fd != -2; fd++)
+		if (*fd >= 0)
+			close(*fd);
+	pthread_cond_destroy(&s->changed);
+	pthread_mutex_destroy(&s->dispatching);
+	pthread_mutex_destroy(&s->lock);
+	free(s);
+	return NULL;
+}
+
+/* Maps `bytes` at an address that equals gpa modulo 1 GiB, so that huge pages line up on both
+ * sides. */
+static char *region_map(uint64_t gpa, uint64_t bytes)
+{
+	uint64_t slack = bytes + GIB;
+	char *p = mmap(NULL, slack, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	uint64_t skip;
+
+	if (p == MAP_FAILED)
+		return NULL;
+	skip = (gpa - (uintptr_t)p) & (GIB - 1);
+	if (skip)
+		munmap(p, skip);
+	if (slack - skip - bytes)
+		munmap(p + skip + bytes, slack - skip - bytes);
+	/* A huge page would bring 512 frames for one charge; a child after fork() would share
+	 * frames, and shared frames cannot be moved. */
+	madvise(p + skip, bytes, MADV_NOHUGEPAGE);
+	madvise(p + skip, bytes, MADV_DONTFORK);
+	return p + skip;
+}
+
+static int space_add_region(struct gmm_space *s, struct region *r)
+{
+	uint64_t n = r->bytes >> GMM_PAGE_SHIFT;
+	int ret = layout_check(&s->layout, r->gpa, r->bytes);
+
+	if (ret)
+		return ret;
+	if (s->policy)
+		return -EBUSY;
+	if (n > s->pages.n_reserved - s->pages.n_pages)
+		return -ENOMEM;
+	r->hva = region_map(r->gpa, r->bytes);
+	if (!r->hva)
+		return -ENOMEM;
+	ret = uffd_register(&s->uffd, r->hva, r->bytes,
+			    UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_WP);
+	if (ret) {
+		munmap(r->hva, r->bytes);
+		return ret;
+	}
+	r->first = (page_no)s->pages.n_pages;
+	page_table_grow(&s->pages, n, r->kind == REGION_WINDOW ? GMM_PAGE_SWAPPED : GMM_PAGE_EMPTY);
+	s->layout.regions[s->layout.n_regions++] = *r;
+	return 0;
+}
+
+int gmm_space_add_ram(struct gmm_space *s, gmm_gpa start, uint64_t bytes, void **hva)
+{
+	struct region r = {.kind = REGION_RAM, .gpa = start.v, .bytes = bytes};
+	int ret;
+
+	pthread_mutex_lock(&s->lock);
+	ret = space_add_region(s, &r);
+	pthread_mutex_unlock(&s->lock);
+	if (ret == 0)
+		*hva = r.hva;
+	return ret;
+}
+
+int gmm_space_add_file(struct gmm_space *s, gmm_gpa start, int fd, uint64_t bytes, void **hva)
+{
+	struct region r = {.kind = REGION_WINDOW, .gpa = start.v};
+	int ret;
+
+	if (bytes == 0 || bytes > UINT64_MAX - GMM_PAGE_BYTES)
+		return -EINVAL;
+	r.bytes = (bytes + GMM_PAGE_BYTES - 1) & ~(GMM_PAGE_BYTES - 1);
+	ret = store_window_new(fd, bytes, &r.backing);
+	if (ret)
+		return ret;
+	pthread_mutex_lock(&s->lock);
+	ret = space_watch(s, r.backing->ops->fd(r.backing));
+	ret = ret ? ret : space_add_region(s, &r);
+	pthread_mutex_unlock(&s->lock);
+	if (ret)
+		gmm_store_free(r.backing);
+	else
+		*hva = r.hva;
+	return ret;
+}
+
+int gmm_space_fd(const struct gmm_space *s)
+{
+	return s->epoll_fd;
+}
+
+/* ---- dispatch ---- */
+
+static bool space_install_read(struct gmm_space *s, struct transfer *x)
+{
+	if (fault_read_ended(s, x))
+		return true;
+	x->next = s->transfers.ready;
+	s->transfers.ready = x->index;
+	return false;
+}
+
+static bool space_reap_store(struct gmm_space *s, struct gmm_store *st)
+{
+	struct gmm_store_io *io = st->ops->reap(st), *next;
+	bool any = io != NULL;
+
+	for (; io; io = next) {
+		struct transfer *x = io->user;
+
+		next = io->next;
+		if (x->kind == TRANSFER_READ)
+			space_install_read(s, x);
+		else
+			reclaim_write_ended(s, x);
+	}
+	return any;
+}
+
+/* Reads whose frame was still pinned when they ended. */
+static void space_install_ready(struct gmm_space *s)
+{
+	uint16_t i = s->transfers.ready, next;
+
+	s->transfers.ready = TRANSFER_NONE;
+	for (; i != TRANSFER_NONE; i = next) {
+		next = s->transfers.all[i].next;
+		space_install_read(s, &s->transfers.all[i]);
+	}
+}
+
+static bool space_reap(struct gmm_space *s)
+{
+	bool any = false;
+
+	space_install_ready(s);
+	if (s->store)
+		any |= space_reap_store(s, s->store);
+	for (unsigned i = 0; i < s->layout.n_regions; i++)
+		if (s->layout.regions[i].backing)
+			any |= space_reap_store(s, s->layout.regions[i].backing);
+	return any;
+}
+
+static void space_serve(struct gmm_space *s, const struct fault *f)
+{
+	enum fault_outcome outcome = fault_serve(s, f);
+
+	if (outcome == FAULT_WAIT)
+		s->waiting[s->n_waiting++] =
+			(struct waiting){.page = f->page, .tid = f->tid, .since_ns = f->since_ns};
+	if (outcome != FAULT_SERVED && f->tid)
+		stall_change(&s->stall, f->since_ns, 1);
+	if (outcome == FAULT_SERVED)
+		space_changed(s);
+}
+
+/* Faults that found no frame or no transfer, in the order in which they came. */
+static void space_serve_waiting(struct gmm_space *s)
+{
+	uint32_t n = s->n_waiting, kept = 0;
+
+	for (uint32_t i = 0; i < n; i++) {
+		struct waiting w = s->waiting[i];
+		struct fault f = {.page = w.page, .tid = w.tid, .since_ns = w.since_ns};
+		enum fault_outcome outcome = fault_serve(s, &f);
+
+		if (outcome == FAULT_WAIT) {
+			s->waiting[kept++] = w;
+		} else if (outcome == FAULT_SERVED) {
+			if (w.tid)
+				stall_change(&s->stall, now_ns(), -1);
+			space_changed(s);
+		}
+	}
+	s->n_waiting = kept;
+	pool_starve(&s->member, kept != 0);
+}
+
+static int space_read_faults(struct gmm_space *s, unsigned *n_read)
+{
+	struct uffd_msg msgs[SPACE_EVENTS_READ];
+	uint64_t now;
+	int ret;
+
+	*n_read = 0;
+	if (s->n_waiting + SPACE_EVENTS_READ > SPACE_WAITING)
+		return 0; /* they keep in the kernel */
+	ret = uffd_read(&s->uffd, msgs, SPACE_EVENTS_READ, n_read);
+	if (ret)
+		return ret;
+	now = now_ns();
+	for (unsigned i = 0; i < *n_read; i++) {
+		void *at = (void *)(uintptr_t)msgs[i].arg.pagefault.address; /* NOLINT */
+		const struct region *r = layout_find_hva(&s->layout, at);
+		struct fault f = {.tid = (int32_t)msgs[i].arg.pagefault.feat.ptid, .since_ns = now};
+
+		if (msgs[i].event != UFFD_EVENT_PAGEFAULT || !r)
+			continue;
+		f.page = r->first + (page_no)(((char *)at - r->hva) >> GMM_PAGE_SHIFT);
+		f.tid = f.tid ? f.tid : 1;
+		space_serve(s, &f);
+	}
+	return 0;
+}
+
+/* What pays later: zeroed frames ahead of need, idle ones back to the host. */
+static void space_idle(struct gmm_space *s)
+{
+	uint64_t available = pool_available(s->pool);
+
+	if (pool_excess(s->pool) || s->n_waiting)
+		return;
+	if (s->bay.zero.n < SPACE_RESERVE) {
+		bay_scrub(&s->bay, SPACE_SCRUB);
+		if (s->bay.zero.n < SPACE_RESERVE / 2 && available > 4 * SPACE_RESERVE &&
+		    s->counters.demand_zero)
+			bay_populate(&s->bay, SPACE_SCRUB);
+	}
+	if (bay_n_free(&s->bay) > SPACE_IDLE_MAX)
+		bay_trim(&s->bay, SPACE_SCRUB);
+}
+
+static void space_drain_fd(int fd)
+{
+	uint64_t n;
+
+	if (read(fd, &n, sizeof(n)) < 0)
+		return; /* nothing was there */
+}
+
+/* Work that no descriptor tells of needs a look again soon. */
+static void space_set_timer(struct gmm_space *s)
+{
+	uint64_t blocked = reclaim_blocked_until(s), now = now_ns(), in = 0;
+	struct itimerspec t = {0};
+
+	if (s->transfers.ready != TRANSFER_NONE)
+		in = 20000;
+	else if (blocked)
+		in = blocked > now ? blocked - now : 1;
+	else if (s->n_waiting || s->n_staged || pool_excess(s->pool))
+		in = SPACE_TICK_NS;
+	if (in == 0)
+		return;
+	t.it_value.tv_sec = (time_t)(in / 1000000000);
+	t.it_value.tv_nsec = (long)(in % 1000000000);
+	timerfd_settime(s->timer_fd, 0, &t, NULL);
+}
+
+static int space_dispatch_locked(struct gmm_space *s)
+{
+	unsigned n_read;
+	bool reaped, more;
+	int ret;
+
+	if (s->dead)
+		return -EIO;
+	space_drain_fd(s->wake_fd);
+	space_drain_fd(s->timer_fd);
+	reaped = space_reap(s);
+	ret = space_read_faults(s, &n_read);
+	if (ret) {
+		s->dead = true;
+		return -EIO;
+	}
+	if (s->n_waiting)
+		space_serve_waiting(s);
+	more = reclaim_balance(s);
+	if (s->n_waiting)
+		space_serve_waiting(s);
+	if (!reaped && n_read == 0 && !more)
+		space_idle(s);
+	stall_update(&s->stall, now_ns());
+	space_set_timer(s);
+	return reaped || n_read || more ? -EAGAIN : 0;
+}
+
+int gmm_space_dispatch(struct gmm_space *s)
+{
+	struct gmm_event events[SPACE_EVENTS];
+	uint32_t n;
+	int ret;
+
+	pthread_mutex_lock(&s->dispatching);
+	pthread_mutex_lock(&s->lock);
+	ret = space_dispatch_locked(s);
+	n = s->n_events;
+	memcpy(events, s->events, n * sizeof(events[0]));
+	s->n_events = 0;
+	pthread_mutex_unlock(&s->lock);
+	pthread_mutex_unlock(&s->dispatching);
+	for (uint32_t i = 0; s->on_event && i < n; i++)
+		s->on_event(s->user, &events[i]);
+	return ret;
+}
+
+/* ---- statistics ---- */
+
+static uint64_t pages_in(const struct gmm_space *s, enum gmm_page_state state)
+{
+	return atomic_load_explicit(&s->pages.n_in[state], memory_order_relaxed);
+}
+
+static void stats_io_add(struct gmm_store_stats *sum, struct gmm_store *st)
+{
+	struct gmm_store_stats one = {0};
+
+	st->ops->stats(st, &one);
+	sum->reads += one.reads;
+	sum->read_bytes += one.read_bytes;
+	sum->errors += one.errors;
+	sum->metadata_bytes += one.metadata_bytes;
+}
+
+static uint64_t space_metadata_bytes(const struct gmm_space *s, const struct gmm_store_stats *io)
+{
+	return sizeof(*s) + s->pages.n_pages * sizeof(uint64_t) + s->bay.metadata_bytes +
+	       (s->policy ? s->policy_ops->metadata_bytes(s->policy) : 0) + io->metadata_bytes;
+}
+
+static void stats_windows(struct gmm_space *s, struct gmm_stats *out)
+{
+	for (unsigned i = 0; i < s->layout.n_regions; i++) {
+		const struct region *r = &s->layout.regions[i];
+
+		if (r->kind == REGION_RAM) {
+			out->memory_bytes += r->bytes;
+			continue;
+		}
+		stats_io_add(&out->io, r->backing);
+		/* A window's absent pages are in its file, not in the store. */
+		for (page_no p = r->first; p < r->first + region_n_pages(r); p++)
+			if (page_state(space_word(s, p)) == GMM_PAGE_SWAPPED)
+				out->swapped_bytes -= GMM_PAGE_BYTES;
+	}
+}
+
+static void stats_counters(const struct counters *c, struct gmm_stats *out)
+{
+	out->faults.demand_zero = c->demand_zero;
+	out->faults.swap_in = c->swap_in;
+	out->faults.rescue = c->rescue;
+	out->faults.prefetched = c->prefetched;
+	out->faults.prefetch_used = c->prefetch_used;
+	out->faults.poison = c->poison;
+	out->faults.p50_ns = latency_at(&c->latency, 500);
+	out->faults.p99_ns = latency_at(&c->latency, 990);
+	out->faults.max_ns = c->latency.max_ns;
+	out->reclaim.evicted = c->evicted;
+	out->reclaim.zero = c->zero;
+	out->reclaim.clean = c->clean;
+	out->reclaim.written = c->written;
+	out->reclaim.dropped = c->dropped;
+	out->reclaim.busy = c->busy;
+	out->reclaim.failed = c->failed;
+}
+
+void gmm_space_stats(struct gmm_space *s, struct gmm_stats *out)
+{
+	pthread_mutex_lock(&s->lock);
+	*out = (struct gmm_stats){.engine = s->engine.ops->name, .policy = s->policy_ops->name};
+	if (s->store) {
+		out->store = s->store->ops->name;
+		s->store->ops->stats(s->store, &out->io);
+	}
+	out->limit_bytes = atomic_load(&s->pool->limit_pages) << GMM_PAGE_SHIFT;
+	out->resident_bytes = atomic_load(&s->member.used_pages) << GMM_PAGE_SHIFT;
+	out->resident_peak_bytes = atomic_load(&s->pool->peak_pages) << GMM_PAGE_SHIFT;
+	out->swapped_bytes = pages_in(s, GMM_PAGE_SWAPPED) << GMM_PAGE_SHIFT;
+	out->ballooned_bytes = pages_in(s, GMM_PAGE_BALLOONED) << GMM_PAGE_SHIFT;
+	out->evicting_bytes = pages_in(s, GMM_PAGE_EVICTING) << GMM_PAGE_SHIFT;
+	out->poisoned_pages = pages_in(s, GMM_PAGE_POISONED);
+	stats_windows(s, out);
+	stats_counters(&s->counters, out);
+	stall_update(&s->stall, now_ns());
+	out->stall_some_ns = s->stall.some_ns;
+	out->stall_full_ns = s->stall.full_ns;
+	memcpy(out->stall_some_avg, s->stall.some_avg, sizeof(out->stall_some_avg));
+	memcpy(out->stall_full_avg, s->stall.full_avg, sizeof(out->stall_full_avg));
+	out->metadata_bytes = space_metadata_bytes(s, &out->io);
+	out->prezeroed_bytes = (uint64_t)s->bay.zero.n << GMM_PAGE_SHIFT;
+	pthread_mutex_unlock(&s->lock);
+}

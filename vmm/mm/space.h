@@ -1,0 +1,134 @@
+/* The space inside: what fault, reclaim, access and balloon share.
+ *
+ * Locks, in the order in which they are taken:
+ *   dispatching  held by the one thread that dispatches; taken before `lock`
+ *   lock         everything below that does not say otherwise; held for microseconds, never while
+ *                guest memory may be touched through its registered mapping
+ *   pool->lock   a leaf
+ * fault.c and reclaim.c do not call each other: space.c calls both.
+ */
+#ifndef MM_SPACE_H
+#define MM_SPACE_H
+
+#include <guestmm/space.h>
+#include <pthread.h>
+
+#include "counters.h"
+#include "engine/engine.h"
+#include "layout.h"
+#include "stall.h"
+#include "streams.h"
+
+#define SPACE_TRANSFERS 256u
+#define SPACE_WRITES_MAX 128u /* transfers that writes may have; reads find the rest */
+#define SPACE_WAITING 1024u   /* faults that wait for a frame; beyond, events stay unread */
+#define SPACE_EVENTS 64u
+#define TRANSFER_NONE UINT16_MAX
+
+enum transfer_kind { TRANSFER_FREE, TRANSFER_READ, TRANSFER_WRITE };
+
+/* One page on its way from or to a store. */
+struct transfer {
+	struct gmm_store_io io;
+	enum transfer_kind kind;
+	uint16_t index, next; /* in the free list, or in the list of reads to install */
+	page_no page;
+	bay_slot slot;
+	struct gmm_store *store;
+	uint64_t begun_ns;
+	uint32_t n_waiters; /* touches that wait for a read */
+	uint8_t n_tries;
+	uint8_t prefetch; /* nobody asked for it yet */
+	uint8_t discard;  /* read: the content is not wanted any more. write: the page went on without it */
+};
+
+/* A fault that could not be begun: no frame, no transfer. */
+struct waiting {
+	page_no page;
+	int32_t tid; /* 0: a hold, nobody to wake */
+	uint64_t since_ns;
+};
+
+struct transfers {
+	struct transfer all[SPACE_TRANSFERS];
+	uint16_t free;
+	uint16_t ready; /* reads that ended well, to be installed */
+	uint32_t n_free, n_reads, n_writes;
+};
+
+struct gmm_space {
+	struct gmm_pool *pool;
+	struct gmm_store *store; /* NULL: no swap */
+	const struct gmm_policy_ops *policy_ops;
+	struct gmm_policy *policy; /* made when the first page is touched */
+	gmm_event_fn *on_event;
+	void *user;
+
+	pthread_mutex_t dispatching, lock;
+	pthread_cond_t changed; /* a page that a hold waits for may have changed */
+	uint32_t n_hold_waiters;
+	_Atomic uint32_t n_workers;
+
+	int epoll_fd, wake_fd, timer_fd;
+	struct uffd uffd;
+	struct layout layout;
+	struct page_table pages;
+	struct bay bay;
+	struct engine engine;
+	struct pool_member member;
+
+	struct transfers transfers;
+	bay_slot staged_head, staged_tail; /* evicted, not written yet, oldest first */
+	uint32_t n_staged;
+	struct waiting waiting[SPACE_WAITING];
+	uint32_t n_waiting;
+	struct streams streams;
+
+	struct { /* the store refused a page: try again later, a few at a time */
+		bool blocked;
+		int error;
+		uint64_t until_ns, backoff_ns;
+	} block;
+	uint64_t reclaim_asked; /* pages, by gmm_space_reclaim() */
+	uint64_t held_pages;
+	uint32_t stamp_unit; /* evictions for one step of a stamp */
+
+	struct counters counters;
+	struct stall stall;
+	struct gmm_event events[SPACE_EVENTS];
+	uint32_t n_events;
+	bool dead; /* the userfaultfd failed */
+};
+
+static inline page_word space_word(const struct gmm_space *s, page_no p)
+{
+	return page_get(&s->pages, p);
+}
+
+static inline char *space_hva(const struct gmm_space *s, page_no p)
+{
+	return region_hva(layout_find_page(&s->layout, p), p);
+}
+
+/* Frames a fault could have at once. */
+uint64_t space_free_frames(const struct gmm_space *s);
+
+/* The policy, made on first use; NULL where there is no memory for it. */
+struct gmm_policy *space_policy(struct gmm_space *s);
+
+void space_event(struct gmm_space *s, enum gmm_event_kind kind, page_no p, int error, int32_t tid);
+
+/* Somebody may have waited for this page. */
+void space_changed(struct gmm_space *s);
+
+void space_stats_locked(struct gmm_space *s, struct gmm_stats *out);
+
+/* transfers.c */
+void transfers_init(struct transfers *t);
+struct transfer *transfer_get(struct transfers *t, enum transfer_kind kind);
+void transfer_put(struct transfers *t, struct transfer *x);
+
+/* Submits; -EAGAIN: the store has too many under way. */
+int transfer_submit(struct transfer *const *xs, unsigned n);
+
+#endif

@@ -1,0 +1,32 @@
+/* Streams: which faults run in order, so that their neighbours can be brought along.
+ *
+ * A handful of remembered positions. A fault at a remembered position extends that
+ * stream and doubles its window; any other fault starts one with a window of a single page
+ * in place of the stream that was longest unused. Under the space's lock.
+ */
+#ifndef MM_STREAMS_H
+#define MM_STREAMS_H
+
+#include "page.h"
+
+#define STREAMS_N 16u
+
+struct stream {
+	page_no next; /* where it goes on */
+	uint32_t window;
+	uint64_t used; /* when it was last met */
+};
+
+struct streams {
+	struct stream all[STREAMS_N];
+	uint64_t clock;
+};
+
+void streams_init(struct streams *s);
+
+/* A fault at page p: how many pages from p on are worth bringing in (1 to max). Say afterwards with
+ * streams_advance() how far it went. */
+struct stream *streams_meet(struct streams *s, page_no p, uint32_t max);
+void streams_advance(struct stream *st, page_no next);
+
+#endif
