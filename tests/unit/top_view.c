@@ -47,7 +47,7 @@ START_TEST(a_guest_is_shown)
 	ck_assert_ptr_nonnull(strstr(find_line(&screen, "served in"), "p99 123 us"));
 	ck_assert_ptr_nonnull(strstr(find_line(&screen, "STALL"), " 12.5 %"));
 	ck_assert_ptr_nonnull(strstr(find_line(&screen, "written"), "30.0k     3000"));
-	ck_assert_ptr_nonnull(strstr(screen.lines[0], "store file  up 10.0 s"));
+	ck_assert_ptr_nonnull(strstr(screen.lines[0], "store file  up 10 s"));
 	json_decref(json);
 }
 END_TEST

@@ -79,14 +79,17 @@ static char *count(double value, char text[NUMBER_BYTES])
 
 static char *duration(uint64_t ns, char text[NUMBER_BYTES])
 {
-	if (ns < 10000)
-		snprintf(text, NUMBER_BYTES, "%" PRIu64 " ns", ns);
-	else if (ns < 10000000)
-		snprintf(text, NUMBER_BYTES, "%" PRIu64 " us", ns / 1000);
-	else if (ns < UINT64_C(10000000000))
-		snprintf(text, NUMBER_BYTES, "%" PRIu64 " ms", ns / 1000000);
-	else
-		snprintf(text, NUMBER_BYTES, "%" PRIu64 " s", ns / 1000000000);
+	static const struct {
+		uint64_t ns;
+		const char *name;
+	} units[] = {
+		{1, "ns"}, {1000, "us"}, {1000000, "ms"}, {1000000000, "s"}, {3600000000000, "h"},
+	};
+	size_t unit = 0;
+
+	while (unit + 1 < sizeof(units) / sizeof(units[0]) && ns / units[unit].ns >= 10000)
+		unit++;
+	snprintf(text, NUMBER_BYTES, "%" PRIu64 " %s", ns / units[unit].ns, units[unit].name);
 	return text;
 }
 
@@ -106,14 +109,13 @@ static void bar_line(struct top *top, const char *name, uint64_t part, uint64_t 
 
 static void head(struct top *top)
 {
-	uint64_t ms = now(top, NULL, "wall_ns") / 1000000;
 	bool paused = json_is_true(json_object_get(top->now, "paused"));
+	char up[NUMBER_BYTES];
 
-	line(top,
-	     "guestmm %.12s  engine %.8s  policy %.10s  store %.8s  up %" PRIu64 ".%" PRIu64 " s%s",
+	line(top, "guestmm %.12s  engine %.8s  policy %.10s  store %.8s  up %s%s",
 	     word(top->now, "version"), word(top->now, "engine"), word(top->now, "policy"),
-	     word(json_object_get(top->now, "store"), "kind"), ms / 1000, ms / 100 % 10,
-	     paused ? "  PAUSED" : "");
+	     word(json_object_get(top->now, "store"), "kind"),
+	     duration(now(top, NULL, "wall_ns"), up), paused ? "  PAUSED" : "");
 	line(top, "%s", "");
 }
 
