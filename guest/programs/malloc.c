@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "list.h"
+#include "loads.h"
 #include "pattern.h"
 #include "random.h"
 
@@ -172,35 +173,43 @@ static int report(const struct worker *workers, unsigned n, uint64_t n_ops, uint
 	printf("malloc: ops=%lu ns_per_op=%lu live_bytes=%lu checksum=%016lx peak_mapped_bytes=%lu "
 	       "wrong=%lu %s\n",
 	       n_ops, ns / n_ops, live, checksum, stats.mapped_peak_bytes, n_wrong, verdict(ok));
-	return ok ? EXIT_SUCCESS : EXIT_FAILURE;
+	return ok ? 0 : EXIT_FAILED;
+}
+
+int malloc_load(uint64_t bytes, uint64_t n_ops, uint64_t seed, void (*before_verify)(void))
+{
+	static struct worker workers[WORKERS_MAX];
+	unsigned n = workers_count();
+	uint64_t start, ns;
+
+	for (unsigned i = 0; i < n; i++)
+		workers[i] = (struct worker){.target_bytes = bytes / n,
+					     .n_ops = n_ops * (i + 1) / n - n_ops * i / n,
+					     .random = mix64(seed + i * 0x100000001ul)};
+	start = clock_ns();
+	workers_run(n, worker_run, workers, sizeof(*workers));
+	ns = clock_ns() - start;
+	if (before_verify)
+		before_verify();
+	workers_run(n, worker_finish, workers, sizeof(*workers));
+	return report(workers, n, n_ops, ns);
 }
 
 static int malloc_main(int argc, char **argv)
 {
-	static struct worker workers[WORKERS_MAX];
-	uint64_t bytes = 64ul << 20, n_ops = 100000, seed = 1, start, ns;
+	uint64_t bytes = 64ul << 20, n_ops = 100000, seed = 1;
 	const struct option options[] = {
 		{"bytes", OPTION_SIZE, &bytes},
 		{"ops", OPTION_NUMBER, &n_ops},
 		{"seed", OPTION_NUMBER, &seed},
 		{NULL, OPTION_FLAG, NULL},
 	};
-	unsigned n = workers_count();
 
 	options_read(&program_malloc, argc, argv, options);
-	if (bytes < 64 * 1024 || !n_ops)
+	if (bytes < WORKERS_MAX * 1024 || !n_ops)
 		usage_die(&program_malloc, "out of range",
 			  "--bytes is 64K at least, --ops 1 at least");
-	for (unsigned i = 0; i < n; i++) {
-		workers[i].target_bytes = bytes / n;
-		workers[i].n_ops = n_ops * (i + 1) / n - n_ops * i / n;
-		workers[i].random = mix64(seed + i * 0x100000001ul);
-	}
-	start = clock_ns();
-	workers_run(n, worker_run, workers, sizeof(*workers));
-	ns = clock_ns() - start;
-	workers_run(n, worker_finish, workers, sizeof(*workers));
-	return report(workers, n, n_ops, ns);
+	return malloc_load(bytes, n_ops, seed, NULL);
 }
 
 const struct program program_malloc = {"malloc", "[--bytes SIZE] [--ops N] [--seed S]",

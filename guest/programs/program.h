@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #define PAGE_BYTES  4096ul
+#define EXIT_FAILED 1
 #define EXIT_USAGE  64
 #define WORKERS_MAX 64u
 

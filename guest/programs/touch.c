@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "list.h"
+#include "loads.h"
 #include "random.h"
 
 enum order { ORDER_SEQ, ORDER_RAND, ORDER_STRIDE };
@@ -99,29 +100,17 @@ static void order_read(const char *text, struct share *share)
 	}
 }
 
-static int touch_main(int argc, char **argv)
+int touch_load(uint64_t bytes, uint64_t passes, const char *order, uint64_t write)
 {
 	static struct share shares[WORKERS_MAX];
-	uint64_t bytes = 64ul << 20, passes = 2, write = 1, n_wrong = 0, start = 0, ns;
-	const char *order = "seq";
-	const struct option options[] = {
-		{"bytes", OPTION_SIZE, &bytes}, {"passes", OPTION_NUMBER, &passes},
-		{"order", OPTION_TEXT, &order}, {"write", OPTION_NUMBER, &write},
-		{NULL, OPTION_FLAG, NULL},
-	};
+	struct share share = {.n_pages = bytes / PAGE_BYTES, .write = write};
+	uint64_t n_wrong = 0, start = 0, ns;
 	unsigned n = workers_count();
-	struct share share = {0};
 
-	options_read(&program_touch, argc, argv, options);
-	if (bytes < PAGE_BYTES || !passes || write > 1)
-		usage_die(&program_touch, "out of range",
-			  "--bytes is 4K at least, --passes 1 at least, --write 0 or 1");
-	share.n_pages = bytes / PAGE_BYTES;
-	share.write = write;
 	order_read(order, &share);
 	share.memory = pages_map("touch", share.n_pages * PAGE_BYTES);
 	if (!share.memory)
-		return EXIT_FAILURE;
+		return EXIT_FAILED;
 	for (unsigned i = 0; i < n; i++)
 		shares[i] = share;
 	for (uint64_t pass = 1; pass <= passes; pass++) {
@@ -132,7 +121,24 @@ static int touch_main(int argc, char **argv)
 	munmap(share.memory, share.n_pages * PAGE_BYTES);
 	printf("touch: pages=%lu ns_per_page=%lu wrong=%lu %s\n", share.n_pages, ns / share.n_pages,
 	       n_wrong, verdict(n_wrong == 0));
-	return n_wrong ? EXIT_FAILURE : EXIT_SUCCESS;
+	return n_wrong ? EXIT_FAILED : 0;
+}
+
+static int touch_main(int argc, char **argv)
+{
+	uint64_t bytes = 64ul << 20, passes = 2, write = 1;
+	const char *order = "seq";
+	const struct option options[] = {
+		{"bytes", OPTION_SIZE, &bytes}, {"passes", OPTION_NUMBER, &passes},
+		{"order", OPTION_TEXT, &order}, {"write", OPTION_NUMBER, &write},
+		{NULL, OPTION_FLAG, NULL},
+	};
+
+	options_read(&program_touch, argc, argv, options);
+	if (bytes < PAGE_BYTES || !passes || write > 1)
+		usage_die(&program_touch, "out of range",
+			  "--bytes is 4K at least, --passes 1 at least, --write 0 or 1");
+	return touch_load(bytes, passes, order, write);
 }
 
 const struct program program_touch = {
