@@ -1,0 +1,35 @@
+/* `guestmm run`'s options. */
+#ifndef VMM_CMD_OPTIONS_H
+#define VMM_CMD_OPTIONS_H
+
+#include <guestmm/abi.h>
+#include <guestmm/guestmm.h>
+
+enum balloon_mode { BALLOON_OFF, BALLOON_AUTO, BALLOON_SIZE };
+
+struct file_option {
+	const char *host_path;
+	char name[GMM_FILE_NAME_BYTES]; /* begins with '/' */
+};
+
+struct run_options {
+	uint64_t memory_bytes, limit_bytes;
+	unsigned n_cpus;
+	const char *swap;
+	enum balloon_mode balloon;
+	uint64_t balloon_bytes;
+	enum gmm_engine engine;
+	const struct gmm_policy_ops *policy; /* NULL: the default */
+	unsigned n_files;
+	struct file_option files[GMM_MAX_FILES];
+	const char *stats, *control, *kernel, *initrd, *cmdline;
+	bool quiet, summary;
+	unsigned n_args; /* program and its arguments */
+	char **args;
+};
+
+/* Reads the command line. Returns 0, or CMD_EXIT_USAGE having said what is wrong. --help and
+ * --usage end the process. Strings point into argv. */
+int options_parse(int argc, char **argv, struct run_options *out);
+
+#endif

@@ -1,0 +1,274 @@
+/* `guestmm run`: puts a machine together, watches over it, and takes it down.
+ *
+ * The main thread sleeps until the guest ends, a signal arrives or a tick is due. Other
+ * threads: the vCPUs, the memory's worker, the control socket's server. Signals that end
+ * guestmm are blocked in all of them and read here.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "vmm/cmd/cmd.h"
+#include "vmm/cmd/control.h"
+#include "vmm/cmd/janitor.h"
+#include "vmm/cmd/machine.h"
+#include "vmm/cmd/report.h"
+#include "vmm/say.h"
+
+#define TICK_MS	       200
+#define TICKS_A_SECOND (1000 / TICK_MS)
+#define END_TIMEOUT_MS 3000
+#define STUCK_NS       UINT64_C(30000000000)
+
+struct run {
+	struct run_options options;
+	struct machine machine;
+	struct ctl *ctl;
+	int janitor, signal_fd, timer_fd;
+	bool draws_progress;
+	struct report report;
+	uint64_t n_ticks;
+	uint64_t stuck_since_ns, stuck_work, stuck_stall_ns; /* while swap is full */
+};
+
+/* Since when this process runs, as CLOCK_MONOTONIC: what it has computed so far was spent in exec
+ * and the dynamic linker. */
+static uint64_t process_start_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	return machine_now_ns() - ((uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec);
+}
+
+static int prepare_signals(struct run *r)
+{
+	sigset_t set;
+
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	r->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	return r->signal_fd < 0 ? -errno : 0;
+}
+
+/* From now on a second signal ends guestmm the hard way. */
+static void restore_signals(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
+	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+}
+
+static int prepare_timer(struct run *r)
+{
+	const struct timespec tick = {.tv_nsec = TICK_MS * 1000000l};
+	const struct itimerspec every = {.it_interval = tick, .it_value = tick};
+
+	r->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (r->timer_fd < 0 || timerfd_settime(r->timer_fd, 0, &every, NULL) < 0)
+		return -errno;
+	return 0;
+}
+
+static void handle_signal(struct run *r)
+{
+	struct signalfd_siginfo info;
+
+	if (read(r->signal_fd, &info, sizeof(info)) == sizeof(info))
+		vm_end(r->machine.guest.vm, 128 + (int)info.ssi_signo);
+}
+
+static void draw_progress(struct run *r)
+{
+	struct run_stats stats;
+	char line[REPORT_LINE_BYTES];
+
+	if (machine_stats(&r->machine, &stats))
+		return;
+	say_progress(report_progress(&r->report, &stats, line));
+	free((void *)(uintptr_t)stats.vcpus);
+}
+
+/* Swap is full: a guest that has waited for memory all the time for 30 seconds, and whom
+ * nobody can help from outside, is ended. */
+static void watch_full_swap(struct run *r)
+{
+	struct gmm_stats s;
+	uint64_t work;
+	const uint64_t now = machine_now_ns();
+
+	if (!atomic_load(&r->machine.is_full) || r->options.control) {
+		r->stuck_since_ns = 0;
+		return;
+	}
+	gmm_space_stats(r->machine.guest.space, &s);
+	work = s.faults.demand_zero + s.faults.swap_in + s.faults.rescue;
+	if (!r->stuck_since_ns || work != r->stuck_work) {
+		r->stuck_since_ns = now;
+		r->stuck_work = work;
+		r->stuck_stall_ns = s.stall_some_ns;
+	} else if (now - r->stuck_since_ns > STUCK_NS &&
+		   s.stall_some_ns - r->stuck_stall_ns > STUCK_NS / 2) {
+		say("swap is full and the guest got no memory for 30 seconds: it ends. Give it a "
+		    "higher "
+		    "--limit, more --swap, or --control to help it while it waits.");
+		vm_end(r->machine.guest.vm, CMD_EXIT_FAILED);
+	}
+}
+
+static void tick(struct run *r)
+{
+	uint64_t n;
+
+	if (read(r->timer_fd, &n, sizeof(n)) < 0)
+		return;
+	console_flush_idle(r->machine.guest.console);
+	if (r->draws_progress)
+		draw_progress(r);
+	if (r->n_ticks++ % TICKS_A_SECOND == 0) {
+		gmm_balloon_tick(r->machine.guest.balloon);
+		watch_full_swap(r);
+	}
+}
+
+static void watch(struct run *r)
+{
+	struct pollfd fds[] = {
+		{.fd = r->machine.guest.vm->end_fd, .events = POLLIN},
+		{.fd = r->signal_fd, .events = POLLIN},
+		{.fd = r->timer_fd, .events = POLLIN},
+	};
+
+	while (!vm_has_ended(r->machine.guest.vm)) {
+		if (poll(fds, sizeof(fds) / sizeof(fds[0]), -1) < 0)
+			continue; /* interrupted */
+		if (fds[1].revents)
+			handle_signal(r);
+		if (fds[2].revents)
+			tick(r);
+	}
+}
+
+static int write_stats_file(const char *path, const struct run_stats *stats)
+{
+	FILE *f = fopen(path, "we");
+	int rc;
+
+	if (!f)
+		return -errno;
+	rc = stats_write(f, stats);
+	if (fclose(f) && !rc)
+		rc = -errno;
+	return rc;
+}
+
+static int write_reports(struct run *r)
+{
+	const char *path = r->options.stats;
+	struct run_stats stats;
+	int rc = machine_stats(&r->machine, &stats);
+
+	if (rc) {
+		say("no memory for the statistics.");
+		return CMD_EXIT_FAILED;
+	}
+	if (r->options.summary || (!path && r->draws_progress))
+		report_summary(stderr, &stats);
+	if (path && strcmp(path, "-") == 0)
+		rc = stats_write(stdout, &stats);
+	else if (path)
+		rc = write_stats_file(path, &stats);
+	if (rc)
+		say("--stats: cannot write %s: %s.", path, strerror(-rc));
+	free((void *)(uintptr_t)stats.vcpus);
+	return rc ? CMD_EXIT_FAILED : 0;
+}
+
+static int start_control(struct run *r)
+{
+	char error[CTL_ERROR_BYTES] = "";
+
+	if (!r->options.control)
+		return 0;
+	if (ctl_new(r->options.control, &control_ops, &r->machine, &r->ctl, error, sizeof(error))) {
+		say("--control: %s.", error);
+		return CMD_EXIT_FAILED;
+	}
+	return 0;
+}
+
+/* The guest has ended: waits for its vCPUs, writes out what it said and what it did. */
+static int finish(struct run *r)
+{
+	struct vm *vm = r->machine.guest.vm;
+	int status, rc;
+
+	say_progress(NULL);
+	restore_signals();
+	rc = vm_join(vm, END_TIMEOUT_MS);
+	console_flush(r->machine.guest.console);
+	r->ctl = ctl_free(r->ctl);
+	status = write_reports(r);
+	if (!status)
+		status = vm_status(vm);
+	janitor_dismiss(r->janitor);
+	if (rc) /* a vCPU hangs in the kernel: only the process's end ends it */
+		_exit(status);
+	return status;
+}
+
+static int run(struct run *r)
+{
+	int status;
+
+	if (r->options.control && r->options.control[0] != '@')
+		r->janitor = janitor_start(r->options.control);
+	if (prepare_signals(r) || prepare_timer(r)) {
+		say("cannot set up signals and timers: %s.", strerror(errno));
+		return CMD_EXIT_FAILED;
+	}
+	status = machine_init(&r->machine, &r->options);
+	if (!status)
+		status = start_control(r);
+	if (status)
+		return status;
+	if (vm_start(r->machine.guest.vm) == 0)
+		watch(r);
+	return finish(r);
+}
+
+int cmd_run(int argc, char **argv)
+{
+	const uint64_t start_ns = process_start_ns();
+	struct run r = {.janitor = -1, .signal_fd = -1, .timer_fd = -1};
+	int status = options_parse(argc, argv, &r.options);
+
+	if (status)
+		return status;
+	r.machine.start_ns = start_ns;
+	r.draws_progress = !r.options.quiet && isatty(STDERR_FILENO);
+	status = run(&r);
+	r.ctl = ctl_free(r.ctl);
+	machine_free(&r.machine);
+	if (r.signal_fd >= 0)
+		close(r.signal_fd);
+	if (r.timer_fd >= 0)
+		close(r.timer_fd);
+	return status;
+}
