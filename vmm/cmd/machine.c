@@ -164,15 +164,19 @@ static int add_region(struct machine *m, uint64_t start, uint64_t bytes, const c
 	return vm_add_slot(m->guest.vm, start, bytes, hva, fd >= 0);
 }
 
+static int lay_out(struct machine *m)
+{
+	if (layout_init(&m->guest.layout, m->options->memory_bytes, m->guest.vm->phys_bits) == 0)
+		return 0;
+	say("--memory: this host's CPUs have %u address bits, too few for %" PRIu64 " MiB.",
+	    m->guest.vm->phys_bits, m->options->memory_bytes >> 20);
+	return CMD_EXIT_USAGE;
+}
+
 static int make_ram(struct machine *m)
 {
-	struct layout *l = &m->guest.layout;
+	const struct layout *l = &m->guest.layout;
 
-	if (layout_init(l, m->options->memory_bytes, m->guest.vm->phys_bits)) {
-		say("--memory: this host's CPUs address %u bits, too few for %" PRIu64 " MiB.",
-		    m->guest.vm->phys_bits, m->options->memory_bytes >> 20);
-		return CMD_EXIT_USAGE;
-	}
 	for (unsigned i = 0; i < l->n_ranges; i++)
 		if (add_region(m, l->ranges[i].start, l->ranges[i].end - l->ranges[i].start, "ram",
 			       -1))
@@ -297,6 +301,8 @@ int machine_init(struct machine *m, const struct run_options *options)
 	status = open_images(m);
 	if (!status)
 		status = status_of(vm_new(&vm, &m->guest.vm));
+	if (!status)
+		status = lay_out(m);
 	if (!status)
 		status = make_space(m);
 	if (!status)

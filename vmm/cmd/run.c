@@ -90,8 +90,11 @@ static void handle_signal(struct run *r)
 {
 	struct signalfd_siginfo info;
 
-	if (read(r->signal_fd, &info, sizeof(info)) == sizeof(info))
-		vm_end(r->machine.guest.vm, 128 + (int)info.ssi_signo);
+	if (read(r->signal_fd, &info, sizeof(info)) != sizeof(info))
+		return;
+	vm_end(r->machine.guest.vm, 128 + (int)info.ssi_signo);
+	/* What a full pipe does not take now is lost: the user wants an end. */
+	console_give_up(r->machine.guest.console, true);
 }
 
 static void draw_progress(struct run *r)
@@ -222,6 +225,10 @@ static int finish(struct run *r)
 	say_progress(NULL);
 	restore_signals();
 	rc = vm_join(vm, END_TIMEOUT_MS);
+	if (rc) {
+		console_give_up(r->machine.guest.console, true);
+		rc = vm_join(vm, END_TIMEOUT_MS);
+	}
 	console_flush(r->machine.guest.console);
 	r->ctl = ctl_free(r->ctl);
 	status = write_reports(r);

@@ -414,6 +414,13 @@ static void do_doorbell(void)
 	CHECK(shared->balloon_target_pages == number(argument(1)));
 }
 
+static void do_target(void)
+{
+	const volatile struct gmm_shared *shared = direct(info->shared_gpa);
+
+	CHECK(shared->balloon_target_pages == number(argument(1)));
+}
+
 static const struct {
 	const char *name;
 	void (*run)(void);
@@ -425,6 +432,7 @@ static const struct {
 	{"nx", do_nx},	       {"outside", do_outside}, {"outside-read", do_outside_read},
 	{"halt", do_halt},     {"spin", do_spin},	{"flood", do_flood},
 	{"ports", do_ports},   {"cpus", do_cpus},	{"doorbell", do_doorbell},
+	{"target", do_target},
 };
 
 _Noreturn void _start(const struct gmm_boot_info *boot, unsigned long index);

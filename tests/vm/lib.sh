@@ -1,0 +1,102 @@
+# What the tests that run guestmm share. A test file defines functions test_NAME and ends with
+# `main "$@"`; CMake makes one test of each function: FILE.sh NAME.
+#
+# Environment: GUESTMM, PROBE (the probe kernel's ELF file). Exit status: 0 passed, 77 skipped.
+set -u
+
+WORK=
+
+cleanup()
+{
+	if [ -n "$WORK" ]; then
+		rm -rf "$WORK"
+	fi
+}
+
+fail()
+{
+	printf 'FAILED: %s\n' "$*"
+	if [ -n "$WORK" ] && [ -s "$WORK/err" ]; then
+		printf -- '--- standard error:\n'
+		head -c 4000 "$WORK/err"
+	fi
+	exit 1
+}
+
+skip()
+{
+	printf 'skipped: %s\n' "$*"
+	exit 77
+}
+
+need_kvm()
+{
+	[ -e /dev/kvm ] || skip "there is no /dev/kvm"
+	[ -r /dev/kvm ] && [ -w /dev/kvm ] || skip "no permission to open /dev/kvm"
+}
+
+need_root()
+{
+	[ "$(id -u)" = 0 ] || skip "needs root"
+}
+
+# expect STATUS COMMAND...: runs it within 60 s, output in $WORK/out, $WORK/err.
+expect()
+{
+	local want=$1 got
+	shift
+	timeout -k 5 60 "$@" >"$WORK/out" 2>"$WORK/err" </dev/null
+	got=$?
+	[ "$got" = "$want" ] || fail "$* ended with status $got, expected $want"
+}
+
+# Runs the probe kernel: probe STATUS [OPTION...] -- CASE [ARG...]
+probe()
+{
+	local want=$1 options=()
+	shift
+	while [ "$1" != -- ]; do
+		options+=("$1")
+		shift
+	done
+	shift
+	expect "$want" "$GUESTMM" run --kernel "$PROBE" "${options[@]}" "$@"
+}
+
+said()
+{
+	grep -Eq -- "$1" "$WORK/err" || fail "standard error lacks: $1"
+}
+
+output_is()
+{
+	printf '%b' "$1" | cmp - "$WORK/out" || fail "standard output is not: $1"
+}
+
+# wait_for SECONDS COMMAND...: until it succeeds.
+wait_for()
+{
+	local n=$(($1 * 10))
+	shift
+	while ! "$@"; do
+		n=$((n - 1))
+		[ $n -gt 0 ] || return 1
+		sleep 0.1
+	done
+}
+
+ended()
+{
+	! kill -0 "$1" 2>/dev/null
+}
+
+main()
+{
+	declare -F "test_$1" >/dev/null || fail "there is no test $1"
+	WORK=$(mktemp -d) || exit 1
+	trap cleanup EXIT
+	TMPDIR=$WORK/tmp
+	export TMPDIR
+	mkdir "$TMPDIR"
+	"test_$1"
+}

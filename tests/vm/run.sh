@@ -1,0 +1,176 @@
+#!/bin/bash
+# `guestmm run` as its users see it: output, exit statuses, what a kernel is given, how it ends.
+. "$(dirname "$0")/lib.sh"
+need_kvm
+
+test_hello()
+{
+	probe 0 -- hello
+	output_is 'hello from the probe\n'
+	[ -s "$WORK/err" ] && fail "it said something without need"
+	return 0
+}
+
+test_arguments()
+{
+	probe 0 -- echo one 'two words' '' -m 'ä'
+	output_is 'one\0two words\0\0-m\0ä\0'
+}
+
+test_status()
+{
+	for status in 0 1 7 255; do
+		probe $status -- status $status
+	done
+}
+
+test_signal()
+{
+	probe 139 -- signal 11
+	said 'signal 11'
+}
+
+test_boot_info()
+{
+	probe 0 -- info
+	probe 0 -m 8G -l 64M -- info
+	probe 0 -c 4 -- info
+}
+
+test_memory_ends()
+{
+	for size in 16M 512M 3G; do
+		probe 0 -m $size -l 8M -- memory
+	done
+}
+
+test_memory_above_the_hole()
+{
+	for size in 3073M 8G; do
+		probe 0 -m $size -l 8M -- memory
+	done
+}
+
+test_engine_copy()
+{
+	probe 0 --engine copy -m 8G -l 8M -- memory
+	probe 0 --engine copy -- release
+}
+
+test_engine_move()
+{
+	"$GUESTMM" check-host | grep -Eqi 'move.*(yes|ok|available)' || true
+	timeout 20 "$GUESTMM" run --engine move --kernel "$PROBE" hello >"$WORK/out" 2>"$WORK/err"
+	if grep -q 'does not offer that engine' "$WORK/err"; then
+		skip "this kernel has no UFFDIO_MOVE"
+	fi
+	probe 0 --engine move -m 8G -l 8M -- memory
+	probe 0 --engine move -- release
+}
+
+test_cpus()
+{
+	probe 0 -c 1 -- cpus 1
+	probe 0 -c 4 -- cpus 4
+	probe 0 -c 16 -- cpus 16
+}
+
+test_file()
+{
+	head -c 10001 /dev/urandom >"$WORK/text"
+	probe 0 --file "$WORK/text:/data" -- file /data
+	cmp "$WORK/text" "$WORK/out" || fail "the window shows something else"
+	probe 0 --file "$WORK/text" -- file /text
+	cmp "$WORK/text" "$WORK/out" || fail "the window shows something else"
+}
+
+test_file_is_read_only()
+{
+	head -c 4096 /dev/urandom >"$WORK/text"
+	probe 135 --file "$WORK/text" -- outside 4096
+	said 'read-only'
+}
+
+test_balloon_target_at_boot()
+{
+	probe 0 -b 4M -- target 1024
+	probe 0 -- target 0
+}
+
+test_summary()
+{
+	probe 0 --summary -- hello
+	said 'used at most'
+	said 'exit status 0'
+}
+
+test_stats()
+{
+	probe 7 --stats "$WORK/stats" -m 64M -l 16M -- status 7
+	[ "$(wc -l <"$WORK/stats")" = 1 ] || fail "not one line"
+	for key in '"schema":"guestmm-stats-1"' '"exit_status":7' '"memory_bytes":67108864' \
+		'"limit_bytes":16777216' '"vcpus":\[\{"exits":[1-9]' '"run_ns":[1-9]'; do
+		grep -Eq -- "$key" "$WORK/stats" || fail "the statistics lack $key"
+	done
+	probe 0 --stats - -- hello
+	tail -n 1 "$WORK/out" | grep -q '^{"schema"' || fail "the last line is no JSON"
+	head -n 1 "$WORK/out" | grep -q '^hello' || fail "the guest's output is gone"
+}
+
+test_stats_cannot_be_written()
+{
+	probe 125 --stats "$WORK/no/such/place" -- hello
+	said 'cannot write .*no/such/place'
+}
+
+# ---- Hostile and broken guests: they end alone ----
+
+test_wild_hostcalls()
+{
+	probe 0 -- wild
+	[ "$(wc -l <"$WORK/err")" -lt 20 ] || fail "the guest flooded standard error"
+	probe 0 -m 8G -l 8M -c 2 -- wild
+}
+
+test_released_pages_read_as_zero()
+{
+	probe 0 -- release
+}
+
+test_ports()
+{
+	probe 0 -- ports
+}
+
+test_triple_fault()
+{
+	probe 134 -- triple
+	said 'triple fault.*rip 0xffffffff80'
+}
+
+test_text_is_read_only()
+{
+	probe 134 -- text
+	said 'cr2 0xffff800000100000'
+}
+
+test_stack_has_a_guard()
+{
+	probe 134 -- guard
+	said 'cr2 0xfffff00000000008'
+}
+
+test_data_cannot_be_executed()
+{
+	probe 134 -- nx
+}
+
+test_outside_memory()
+{
+	probe 135 -- outside 1024
+	said 'wrote to guest-physical address 0x40000000, where there is no memory'
+	probe 135 -- outside-read 3500
+	said 'read guest-physical address 0xdac00000'
+}
+
+main "$@"
