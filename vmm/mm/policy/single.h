@@ -4,7 +4,7 @@
 
 #include <guestmm/policy.h>
 
-#include "policy/queue.h"
+#include "queue.h"
 
 #define SINGLE_Q 1u
 

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 
 #include "policy/policy.h"
-#include "policy/queue.h"
+#include "queue.h"
 
 enum { YOUNG = 1, OLD = 2 };
 

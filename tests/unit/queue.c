@@ -1,7 +1,7 @@
 /* Page queues: order, lazy deletion, growth, trimming. */
 #include <errno.h>
 
-#include "policy/queue.h"
+#include "queue.h"
 #include "unit.h"
 
 static struct queue_set make(uint64_t n_pages)
@@ -120,5 +120,5 @@ START_TEST(sizes_are_checked)
 }
 END_TEST
 
-UNIT_MAIN("policy_queue", first_in_first_out, a_dropped_page_does_not_come_up,
+UNIT_MAIN("queue", first_in_first_out, a_dropped_page_does_not_come_up,
 	  dead_entries_never_fill_a_ring, trimming_keeps_order, sizes_are_checked)

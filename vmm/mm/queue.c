@@ -1,5 +1,5 @@
 /* Queues of pages: rings with lazy deletion. See queue.h. */
-#include "policy/queue.h"
+#include "queue.h"
 
 #include <errno.h>
 #include <string.h>
@@ -255,11 +255,16 @@ void queue_trim(struct queue_set *set)
 		ring_trim(set, q);
 }
 
-uint64_t queue_metadata_bytes(const struct queue_set *set)
+uint64_t queue_ring_bytes(const struct queue_set *set)
 {
-	uint64_t bytes = marks_bytes(set);
+	uint64_t bytes = 0;
 
 	for (unsigned i = 0; i < QUEUE_N; i++)
 		bytes += set->rings[i].capacity * sizeof(uint32_t);
 	return bytes;
+}
+
+uint64_t queue_metadata_bytes(const struct queue_set *set)
+{
+	return marks_bytes(set) + queue_ring_bytes(set);
 }

@@ -1,4 +1,4 @@
-/* Queues of pages, for policies.
+/* Queues of pages, for policies and for tiers of stores.
  *
  * A set of two FIFOs over the pages 0 to n_pages - 1; a page is in one of them
  * at most. A queue is a ring of 32-bit page numbers, so that it costs about four bytes a
@@ -13,8 +13,8 @@
  * Rings lie in address space that is reserved for the worst case and committed as they
  * grow: pushing never fails. The caller's lock guards all.
  */
-#ifndef MM_POLICY_QUEUE_H
-#define MM_POLICY_QUEUE_H
+#ifndef MM_QUEUE_H
+#define MM_QUEUE_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -61,6 +61,8 @@ uint64_t queue_pages(const struct queue_set *set, unsigned q);
 /* Gives memory back that rings grew into and do not need any more. */
 void queue_trim(struct queue_set *set);
 
+/* Of the rings alone; of these and the marks of all pages. */
+uint64_t queue_ring_bytes(const struct queue_set *set);
 uint64_t queue_metadata_bytes(const struct queue_set *set);
 
 #endif
