@@ -20,8 +20,8 @@
 extern "C" {
 #endif
 
-/* A slot names one stored page. Only the low 36 bits are used, so that a page's
- * state word can hold it. */
+/* A slot names a stored page. Only the low 36 bits are used, so that a page's state word
+ * can hold it. Pages with the same content may get the same slot; each of them is released. */
 #define GMM_SLOT_BITS 36
 #define GMM_SLOT_NONE ((UINT64_C(1) << GMM_SLOT_BITS) - 1)
 
@@ -37,7 +37,8 @@ struct gmm_store_io {
 	/* Ended: 0, or a negative errno: -EIO (the device failed), -EBADMSG
 	 * (what came back is not what was written: checksum), -ENOSPC (the
 	 * store is full; nothing was lost, the caller keeps the page),
-	 * -ENOMEM. */
+	 * -E2BIG (this store does not take such pages), -ENOMEM. A write that
+	 * failed has GMM_SLOT_NONE as its slot. */
 	int result;
 	uint64_t slot;
 	void *page;
@@ -69,8 +70,9 @@ struct gmm_store_ops {
 	/* Queues n operations in the given order. Writes that stand side by
 	 * side in ios[] should end up in neighbouring slots. Either all are
 	 * accepted (0), each to be returned by reap() with its own result, or
-	 * none: -EAGAIN (too many under way: reap, then try again), -EINVAL (a
-	 * read of a slot that holds nothing, a page that is not aligned). */
+	 * none: -EAGAIN (too many under way: reap, then try again), -ENOMEM,
+	 * -EINVAL (a read of a slot that holds nothing, a page that is not
+	 * aligned). */
 	int (*submit)(struct gmm_store *st, struct gmm_store_io *const *ios, unsigned n);
 
 	/* Returns the list (through `next`) of ended operations, NULL if none. */
@@ -81,7 +83,8 @@ struct gmm_store_ops {
 	int (*fd)(struct gmm_store *st);
 
 	/* Frees n slots. A slot with a read under way may be released: that
-	 * read's result is unaffected. Unknown slots are ignored. */
+	 * read's result is unaffected. A slot is the caller's from the moment
+	 * reap() has returned its write. Unknown slots are ignored. */
 	void (*release)(struct gmm_store *st, const uint64_t *slots, unsigned n);
 
 	/* Does what can wait (trim, write-back between tiers); called when the
@@ -137,22 +140,44 @@ struct gmm_store_ram_config {
 };
 
 /* Makes a store of lz4-compressed pages in this process's memory. A page that
- * does not shrink is refused with -E2BIG, so that a tier passes it on.
- * Errors: -EINVAL, -ENOMEM. */
+ * does not shrink to three quarters is refused with -E2BIG, so that a tier passes
+ * it on. Memory is taken as it fills, and given back in maintain(). Errors: -EINVAL
+ * (capacity: less than 1 MiB, more than 64 GiB), -ENOMEM. */
 GMM_API int gmm_store_ram_new(const struct gmm_store_ram_config *config,
 			      struct gmm_store **out);
 
+/* Makes a store of pages filled with one 32-bit word, which cost nothing at all: the
+ * word is the slot. All other pages are refused with -E2BIG: it stands first in a
+ * tier. Errors: -ENOMEM. */
+GMM_API int gmm_store_same_new(struct gmm_store **out);
+
 /* Chains stores, fastest first; a page goes to the first that takes it. When an
  * upper store is full its coldest pages are written back to the next one down.
- * Owns the given stores on success. 2 to 4 of them. Errors: -EINVAL, -ENOMEM. */
+ * Owns the given stores on success. 2 to 4 of them. A store below that is asked to
+ * accept more than it can is waited for. Errors: -EINVAL, -ENOMEM, -EMFILE. */
 GMM_API int gmm_store_tier_new(struct gmm_store *const *stores, unsigned n,
 			       struct gmm_store **out);
 
 /* Wraps a store for tests: makes every operation that `fail` picks end with the
- * errno it returns (0: let it pass). Owns `under` on success. */
+ * errno it returns (0: let it pass). n_seen counts the operations before this one.
+ * Owns `under` on success. Errors: -ENOMEM, -EMFILE. */
 typedef int gmm_store_fail_fn(void *user, enum gmm_store_verb verb, uint64_t n_seen);
 GMM_API int gmm_store_faulty_new(struct gmm_store *under, gmm_store_fail_fn *fail, void *user,
 				 struct gmm_store **out);
+
+/* Makes a store from a description:
+ *   file:PATH[,size=SIZE]    a new file, or a block device (gmm_store_file_new)
+ *   file[,size=SIZE]         an unlinked file in $TMPDIR or /var/tmp
+ *   ram[:SIZE]               compressed memory; SIZE counts compressed bytes
+ *   same                     pages filled with one word; for tiers
+ *   tier:A+B[+C]             a chain of these, fastest first; `same` goes before them unasked
+ *   off                      none: *out is NULL
+ * SIZE is a number with K, M, G or T (powers of two). default_bytes is the capacity of stores
+ * without one, rounded to what a store takes. On failure `error` holds a sentence for
+ * people (what, to what, what to do about it). Errors: -EINVAL (the description), and those of the
+ * stores. */
+GMM_API int gmm_store_parse(const char *spec, uint64_t default_bytes, struct gmm_store **out,
+			    char *error, size_t error_bytes);
 
 /* Frees a store of any kind and what it made. Takes NULL, returns NULL. */
 GMM_API struct gmm_store *gmm_store_free(struct gmm_store *st);
