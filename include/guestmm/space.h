@@ -48,6 +48,9 @@ enum gmm_event_kind {
 	 * eviction has stopped; no content is lost; guests wait where a frame is needed. */
 	GMM_EVENT_STORE_FULL,
 	GMM_EVENT_STORE_USABLE, /* it takes pages again */
+	/* The userfaultfd failed (error): nothing is served any more; guests hang at their
+	 * next fault rather than read zeros. End them. */
+	GMM_EVENT_DEAD,
 };
 
 struct gmm_event {

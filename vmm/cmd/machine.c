@@ -89,6 +89,12 @@ static void on_event(void *user, const struct gmm_event *event)
 		atomic_store(&m->is_full, false);
 		say("swap takes pages again.");
 		break;
+	case GMM_EVENT_DEAD:
+		guest_complain(&m->guest,
+			       "userfaultfd failed (%s): the guest's memory cannot be served any "
+			       "more.",
+			       strerror(-event->error));
+		break;
 	}
 }
 

@@ -15,6 +15,7 @@
 #include "fault.h"
 
 #define HOLD_MAX_BYTES (UINT64_C(64) << 10)
+#define ACCESS_WAIT_NS 1000000 /* a wake-up that was missed costs no more */
 
 /* The region that has all of [gpa, gpa + bytes), or NULL. */
 static const struct region *access_region(const struct gmm_space *s, uint64_t gpa, uint64_t bytes)
@@ -29,25 +30,22 @@ static page_no access_page(const struct region *r, uint64_t gpa)
 	return r->first + (page_no)((gpa - r->gpa) >> GMM_PAGE_SHIFT);
 }
 
-/* Waits until page p may have changed; the lock is given up meanwhile. Where nobody
- * dispatches just now, this thread does. */
+/* Waits until a page may have changed; the lock is given up meanwhile. Where there is no worker
+ * this thread dispatches itself. */
 static void access_wait(struct gmm_space *s)
 {
+	struct pollfd pfd = {.fd = s->epoll_fd, .events = POLLIN};
 	struct timespec until;
 
-	if (pthread_mutex_trylock(&s->dispatching) == 0) {
-		struct pollfd pfd = {.fd = s->epoll_fd, .events = POLLIN};
-
-		pthread_mutex_unlock(&s->dispatching);
+	if (atomic_load(&s->n_workers) == 0) {
 		pthread_mutex_unlock(&s->lock);
-		if (gmm_space_dispatch(s) == 0 && atomic_load(&s->n_workers) == 0)
+		if (gmm_space_dispatch(s) == 0)
 			poll(&pfd, 1, 1);
 		pthread_mutex_lock(&s->lock);
-		if (atomic_load(&s->n_workers) == 0)
-			return;
+		return;
 	}
 	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_nsec += 1000000;
+	until.tv_nsec += ACCESS_WAIT_NS;
 	if (until.tv_nsec >= 1000000000) {
 		until.tv_nsec -= 1000000000;
 		until.tv_sec++;
@@ -57,20 +55,30 @@ static void access_wait(struct gmm_space *s)
 	s->n_hold_waiters--;
 }
 
-static void access_ask(struct gmm_space *s, page_no p)
+/* Whoever dispatches is asked to serve the page. */
+static void access_enqueue(struct gmm_space *s, page_no p)
 {
-	struct fault f = {.page = p, .tid = 0, .since_ns = now_ns()};
-
-	if (page_state(space_word(s, p)) == GMM_PAGE_FILLING)
-		return; /* on its way */
-	if (fault_serve(s, &f) != FAULT_WAIT)
-		return;
 	for (uint32_t i = 0; i < s->n_waiting; i++)
 		if (s->waiting[i].page == p && s->waiting[i].tid == 0)
 			return; /* asked before */
 	if (s->n_waiting < SPACE_WAITING)
-		s->waiting[s->n_waiting++] = (struct waiting){.page = p, .since_ns = f.since_ns};
-	eventfd_write(s->wake_fd, 1); /* whoever dispatches makes room */
+		s->waiting[s->n_waiting++] = (struct waiting){.page = p, .since_ns = now_ns()};
+	eventfd_write(s->wake_fd, 1);
+}
+
+/* A read is left to the worker: io_uring ends it in the thread that submitted it, which must not be
+ * one that may sleep in a fault. */
+static void access_ask(struct gmm_space *s, page_no p)
+{
+	struct fault f = {.page = p, .tid = 0, .since_ns = now_ns()};
+	enum gmm_page_state state = page_state(space_word(s, p));
+
+	if (state == GMM_PAGE_FILLING)
+		return; /* on its way */
+	if (state == GMM_PAGE_SWAPPED && atomic_load(&s->n_workers))
+		access_enqueue(s, p);
+	else if (fault_serve(s, &f) == FAULT_WAIT)
+		access_enqueue(s, p);
 }
 
 /* Holds one page, under the lock: 0, -EIO, -EBUSY. */

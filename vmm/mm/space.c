@@ -450,8 +450,9 @@ static void space_set_timer(struct gmm_space *s)
 		in = 20000;
 	else if (blocked)
 		in = blocked > now ? blocked - now : 1;
-	else if (s->n_waiting || s->n_staged || pool_excess(s->pool))
-		in = SPACE_TICK_NS;
+	else if (s->n_waiting || s->n_staged || pool_excess(s->pool) ||
+		 s->transfers.n_free < SPACE_TRANSFERS)
+		in = SPACE_TICK_NS; /* transfers, too: io_uring may refuse to take them at first */
 	if (in == 0)
 		return;
 	t.it_value.tv_sec = (time_t)(in / 1000000000);
@@ -471,8 +472,9 @@ static int space_dispatch_locked(struct gmm_space *s)
 	space_drain_fd(s->timer_fd);
 	reaped = space_reap(s);
 	ret = space_read_faults(s, &n_read);
-	if (ret) {
+	if (ret) { /* better a guest that hangs, and is told about, than one that reads zeros */
 		s->dead = true;
+		space_event(s, GMM_EVENT_DEAD, PAGE_NONE, ret, 0);
 		return -EIO;
 	}
 	if (s->n_waiting)
