@@ -94,18 +94,21 @@ test_swap()
 	said 'exists'
 	[ -e "$WORK/exists" ] || fail "it removed a file that was there"
 	expect 125 "$GUESTMM" run -s "file:$WORK/no/such/dir" hello
-	said 'No such file'
+	said 'no such directory'
 	expect 125 "$GUESTMM" run -s "file:/proc/swap" hello
 	said '/proc/swap'
 	expect 64 "$GUESTMM" run -s "file:$WORK/s,size=12Q" hello
 	said '12Q'
 	expect 64 "$GUESTMM" run -s "file:$WORK/s,size=4K" hello
-	said 'at least 1M'
+	said '1M'
 	expect 64 "$GUESTMM" run -s cloud hello
 	said "'cloud'"
+	for spec in ram:64M tier:ram:16M+file off; do
+		expect 0 "$GUESTMM" run -s "$spec" --kernel "$PROBE" hello
+	done
 	[ -e "$WORK/s" ] && fail "a swap file is left"
 	TMPDIR=$WORK/nowhere expect 125 "$GUESTMM" run hello
-	said 'private file'
+	said 'TMPDIR'
 }
 
 test_swap_on_a_full_disk()

@@ -19,11 +19,12 @@
 #include "vmm/boot/entry.h"
 #include "vmm/cmd/cmd.h"
 #include "vmm/cmd/programs.h"
-#include "vmm/cmd/swap.h"
 #include "vmm/kvm/vcpu.h"
 #include "vmm/say.h"
 
-#define WORKER_SPIN_US 0
+#define WORKER_SPIN_US	  0
+#define DEFAULT_SWAP	  "file" /* unlinked, in $TMPDIR */
+#define STORE_ERROR_BYTES 512
 
 uint64_t machine_now_ns(void)
 {
@@ -90,10 +91,10 @@ static void on_event(void *user, const struct gmm_event *event)
 		say("swap takes pages again.");
 		break;
 	case GMM_EVENT_DEAD:
-		guest_complain(&m->guest,
-			       "userfaultfd failed (%s): the guest's memory cannot be served any "
-			       "more.",
-			       strerror(-event->error));
+		say("userfaultfd failed (%s): the guest's memory cannot be served any more; it "
+		    "ends.",
+		    strerror(-event->error));
+		vm_end(m->guest.vm, VM_STATUS_FAILED);
 		break;
 	}
 }
@@ -133,13 +134,17 @@ static int make_space(struct machine *m)
 		.on_event = on_event,
 		.user = m,
 	};
+	char error[STORE_ERROR_BYTES];
 	int rc = gmm_pool_new(&pool, &m->pool);
 
 	if (rc)
 		return say_space_error(rc);
-	rc = swap_open(o->swap, o->memory_bytes, &space.store);
-	if (rc)
+	rc = gmm_store_parse(o->swap ? o->swap : DEFAULT_SWAP, o->memory_bytes, &space.store, error,
+			     sizeof(error));
+	if (rc) {
+		say("%s.", error);
 		return rc == -EINVAL ? CMD_EXIT_USAGE : CMD_EXIT_FAILED;
+	}
 	space.pool = m->pool;
 	rc = gmm_space_new(&space, &m->guest.space);
 	if (rc) {
