@@ -125,7 +125,7 @@ static json_t *take_reply(struct ctl_client *client, size_t n)
 static int exchange(struct ctl_client *client, json_t *request, json_t **reply)
 {
 	char *text = request ? json_dumps(request, JSON_COMPACT) : NULL;
-	size_t n;
+	size_t n = 0;
 	int err;
 
 	if (!text)
