@@ -45,7 +45,7 @@ static void as_text(const struct map_view *view, FILE *to)
 	map_view_text(view, to, false);
 }
 
-static char *render(json_t *json, render_fn *draw)
+__attribute__((noinline)) static char *render(json_t *json, render_fn *draw)
 {
 	struct map_view *view = NULL;
 	char *text = NULL;

@@ -11,7 +11,7 @@
 #include "size.h"
 
 #define BAR_COLUMNS  34
-#define NUMBER_BYTES 16
+#define NUMBER_BYTES 32
 
 struct top {
 	const json_t *now, *before;
