@@ -156,6 +156,9 @@ boot_stack_end:
 	.balign 16
 	.globl page_fault_entry
 page_fault_entry:
+	cmpl $0x15, (%rsp)		/* a program executed what is there, but not its own */
+	je syscall_by_fault
+not_a_syscall:
 	PUSH_UPPER
 	lea -7 * 8(%rsp), %rdi		/* a struct regs without its lower part */
 	call fault_fast			/* 0: served */
@@ -195,12 +198,32 @@ trap_\vector:
 	.endr
 
 /* ---- system calls ------------------------------------------------------------------ */
+/* KVM without hardware paging (kvm_pvm, Linux 6.18) does the half of a system call: RIP, RCX
+ * and R11 are set, but the CPU stays at CPL 3. So the program faults on the entry's first
+ * instruction, and that fault is the call. A program that jumps there makes a call, too: where
+ * it goes on and with which flags is checked, for iretq would not. */
+syscall_by_fault:
+	cmpq $syscall_entries, 8(%rsp)
+	jb not_a_syscall
+	cmpq $syscall_entries_end, 8(%rsp)
+	jae not_a_syscall
+	mov %rax, (%rsp)
+	mov %rcx, 8(%rsp)
+	and $USER_FLAGS, %r11d
+	or user_rflags(%rip), %r11
+	mov %r11, 24(%rsp)
+	shr $47, %rcx
+	jz syscall_saved
+	movq $0, 8(%rsp)		/* not an address of programs: it will fault there */
+	jmp syscall_saved
+
 	.balign 16
 syscall_common:
 	push %r11
 	push $USER_CS
 	push %rcx
 	push %rax
+syscall_saved:
 	PUSH_UPPER
 	mov %r10, %rcx
 	cmp $N_SYS_LINUX, %rax
@@ -256,6 +279,7 @@ syscall_entries:
 	jmp syscall_common
 	.set i, i + 1
 	.endr
+syscall_entries_end:
 
 	.section .bss
 	.balign 64

@@ -2,12 +2,13 @@
  *
  * A page is mapped when it is first touched:
  *   anonymous, read     the one zero page, read-only               minor
- *   anonymous, written  a frame that reads as zero; 2 MiB at once where the range holds
- *                       all of them and nothing is mapped there yet minor
+ *   anonymous, written  a frame that reads as zero                 minor
  *   zero page, written  a frame of its own (copy on write)         minor
  *   image or window     read: where it lies, read-only; written: a copy   major
- * Reads and first writes map the neighbours in the same 64 KiB too: an entry costs nothing
- * but itself, for the VMM backs a frame only when it is touched.
+ * Where a range holds all of an aligned 2 MiB and no page table is there yet, the first three
+ * do it all at once, with one huge zero page. Else the neighbours in the same 64 KiB are
+ * mapped, too: an entry costs nothing but itself, for the VMM backs a frame only when it is
+ * touched.
  * What cannot be served is the program's SIGSEGV, or the kernel's own end.
  *
  * Cost: about 120 instructions for one page, 25 more for each neighbour; 150 for 2 MiB.
@@ -29,6 +30,7 @@ struct vma_list vmas;
 struct gmm_fault_counts n_faults;
 
 static uint8_t zero_page[PAGE_BYTES] __attribute__((aligned(4096)));
+static uint64_t huge_zero_gfn; /* 512 frames that nobody writes; 0: not taken yet */
 
 /* The pages in the same 64 KiB as the address that lie in the range. */
 static void around(const struct vma *v, uint64_t address, uint64_t *start, uint64_t *end)
@@ -53,22 +55,27 @@ static enum fault_result anon_read(const struct vma *v, uint64_t address, uint64
 	return FAULT_SERVED;
 }
 
-static enum fault_result anon_write(const struct vma *v, uint64_t address, uint64_t *table)
+/* This page and those after it: memory is mostly written upwards. Replaces entries that
+ * are `from`: nothing, or the zero page. */
+static enum fault_result anon_write(const struct vma *v, uint64_t address, uint64_t *table,
+				    uint64_t from)
 {
 	uint64_t bits = pte_bits(v->prot) | PTE_OWNED, gfns[AROUND_PAGES], start, end;
 	unsigned n, used = 0;
 	uint64_t *p;
 
 	around(v, address, &start, &end);
-	/* This page and those after it: memory is mostly written upwards. */
 	start = address & ~(PAGE_BYTES - 1);
-	n = phys_get_some((unsigned)((end - start) / PAGE_BYTES), gfns);
+	p = &table[start >> 12 & 511];
+	for (n = 0; n < (end - start) / PAGE_BYTES && p[n] == from; n++)
+		;
+	n = phys_get_some(n, gfns);
 	if (!n)
 		return FAULT_NO_MEMORY;
-	for (p = &table[start >> 12 & 511]; used < n && !*p; p++)
-		*p = gfns[used++] * PAGE_BYTES | bits;
 	for (; used < n; used++)
-		phys_put(gfns[used], 1);
+		*p++ = gfns[used] * PAGE_BYTES | bits;
+	if (from)
+		cpu_flush(start, start + n * PAGE_BYTES);
 	return FAULT_SERVED;
 }
 
@@ -110,26 +117,28 @@ static enum fault_result backed(const struct vma *v, uint64_t address, uint64_t 
 	return FAULT_SERVED;
 }
 
-/* Something is mapped there already, but not what the access needs. */
-static enum fault_result upgrade(const struct vma *v, uint64_t address, uint64_t *p, bool write)
+/* Something is mapped there already, but not what the access needs: rights grew since
+ * (mprotect), or another CPU was faster. */
+static enum fault_result refresh(const struct vma *v, uint64_t address, uint64_t *p)
 {
-	uint64_t page = address & ~(PAGE_BYTES - 1), gfn;
-
-	if (*p & PTE_OWNED) {
-		/* Rights grew since (mprotect), or another CPU was faster. */
+	if (*p & PTE_OWNED)
 		*p = (*p & (PTE_FRAME | PTE_HUGE)) | PTE_OWNED | pte_bits(v->prot);
-		invlpg(page);
-	} else if (write) {
-		gfn = phys_get();
-		if (!gfn)
-			return FAULT_NO_MEMORY;
-		*p = gfn * PAGE_BYTES | PTE_OWNED | pte_bits(v->prot);
-		cpu_flush(page, page + PAGE_BYTES);
-	} else {
-		invlpg(page);
-	}
-	n_faults.minor++;
+	else
+		*p = (*p & (PTE_FRAME | PTE_HUGE)) | (pte_bits(v->prot) & ~PTE_W);
+	invlpg(address);
 	return FAULT_SERVED;
+}
+
+static enum fault_result small(const struct vma *v, uint64_t address, uint64_t *table, bool write)
+{
+	uint64_t *p = &table[address >> 12 & 511];
+
+	if (v->kind == VMA_BACKED && !(*p & PTE_OWNED))
+		return backed(v, address, table, write);
+	n_faults.minor++;
+	if (*p && (*p & PTE_OWNED || !write))
+		return refresh(v, address, p);
+	return write ? anon_write(v, address, table, *p) : anon_read(v, address, table);
 }
 
 static bool huge_fits(const struct vma *v, uint64_t address)
@@ -139,31 +148,43 @@ static bool huge_fits(const struct vma *v, uint64_t address)
 	return v->kind == VMA_ANON && v->start <= start && start + HUGE_BYTES <= v->end;
 }
 
+/* Maps 2 MiB where nothing or the huge zero page is. False: no such frame is free. */
+static bool huge(const struct vma *v, uint64_t address, uint64_t *pde, bool write)
+{
+	uint64_t start = address & ~(HUGE_BYTES - 1), gfn, was = *pde;
+
+	if (!write) {
+		if (!huge_zero_gfn)
+			huge_zero_gfn = phys_get_huge();
+		if (!huge_zero_gfn)
+			return false;
+		*pde = huge_zero_gfn * PAGE_BYTES | PTE_HUGE | (pte_bits(v->prot) & ~PTE_W);
+		return true;
+	}
+	gfn = phys_get_huge();
+	/* Small pages take over, from nothing. */
+	*pde = gfn ? gfn * PAGE_BYTES | PTE_HUGE | PTE_OWNED | pte_bits(v->prot) : 0;
+	if (was)
+		cpu_flush(start, start + HUGE_BYTES);
+	return gfn;
+}
+
 static enum fault_result serve(const struct vma *v, uint64_t address, bool write)
 {
-	uint64_t *pde = pd_entry(address, true), *table, gfn;
+	uint64_t *pde = pd_entry(address, true), *table;
 
 	if (!pde)
 		return FAULT_NO_MEMORY;
-	if (*pde & PTE_HUGE)
-		return upgrade(v, address, pde, write);
-	if (!*pde && write && huge_fits(v, address)) {
-		gfn = phys_get_huge();
-		if (gfn) {
-			*pde = gfn * PAGE_BYTES | PTE_HUGE | PTE_OWNED | pte_bits(v->prot);
-			n_faults.minor++;
-			return FAULT_SERVED;
-		}
+	if (*pde & PTE_HUGE && (*pde & PTE_OWNED || !write)) {
+		n_faults.minor++;
+		return refresh(v, address, pde);
+	}
+	if ((!*pde || *pde & PTE_HUGE) && huge_fits(v, address) && huge(v, address, pde, write)) {
+		n_faults.minor++;
+		return FAULT_SERVED;
 	}
 	table = pd_table(pde);
-	if (!table)
-		return FAULT_NO_MEMORY;
-	if (v->kind == VMA_BACKED && !(table[address >> 12 & 511] & PTE_OWNED))
-		return backed(v, address, table, write);
-	if (table[address >> 12 & 511])
-		return upgrade(v, address, &table[address >> 12 & 511], write);
-	n_faults.minor++;
-	return write ? anon_write(v, address, table) : anon_read(v, address, table);
+	return table ? small(v, address, table, write) : FAULT_NO_MEMORY;
 }
 
 static enum fault_result fault(uint64_t address, uint64_t error)

@@ -12,6 +12,8 @@
 #define TSS_FIRST  0x40
 #define GDT_FIXED  8
 
+#define USER_FLAGS 0x240cd5 /* what a program may set: arithmetic, DF, AC, ID */
+
 #define N_CPUS	   64 /* GMM_MAX_CPUS */
 #define STACKS	   0xfffff00000000000 /* GMM_STACKS */
 #define STACK_STRIDE 0x10000 /* GMM_STACK_STRIDE */

@@ -10,7 +10,6 @@
 
 #define TRAP_FLAG      UINT64_C(0x100)
 #define DIRECTION_FLAG UINT64_C(0x400)
-#define USER_FLAGS     UINT64_C(0x240cd5) /* what a program may set: arithmetic, DF, AC, ID */
 
 static struct sig_action actions[N_SIGNALS + 1];
 static uint8_t fpu[N_CPUS][512] __attribute__((aligned(64)));
