@@ -67,6 +67,8 @@ uint64_t phys_get_huge(void);
 void phys_put(uint64_t gfn, unsigned n);
 /* Told to the VMM (or zeroed) and free from now on. */
 void phys_flush(void);
+/* Frames that stay where they are, but read as zero from now on. */
+void phys_discard(uint64_t gfn, uint64_t n);
 /* phys_flush if it is worth its price. */
 void phys_settle(void);
 uint64_t phys_n_free(void);
@@ -109,6 +111,8 @@ uint64_t *pd_table(uint64_t *pde);
 /* What the address is mapped to: guest-physical address, or 0. */
 uint64_t paging_walk(uint64_t address);
 void paging_zap(uint64_t start, uint64_t end);
+/* As paging_zap for a range that stays: it reads as zero from now on. */
+void paging_discard(uint64_t start, uint64_t end);
 void paging_protect(uint64_t start, uint64_t end, uint32_t prot);
 /* Moves what is mapped; both ranges lie alike modulo 2 MiB; -ENOMEM: nothing moved. */
 int paging_move(uint64_t from, uint64_t to, uint64_t bytes);

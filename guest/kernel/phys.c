@@ -215,6 +215,15 @@ void phys_flush(void)
 	}
 }
 
+void phys_discard(uint64_t gfn, uint64_t n)
+{
+	static struct gmm_page_run run __attribute__((aligned(16)));
+
+	run = (struct gmm_page_run){gfn, n};
+	if (!have_host() || hostcall(GMM_HC_REPORT_FREE, 0, kernel_gpa(&run), 1) != 1)
+		memset(direct(gfn * PAGE_BYTES), 0, n * PAGE_BYTES);
+}
+
 void phys_settle(void)
 {
 	if (n_dirty >= REPORT_WORTH)

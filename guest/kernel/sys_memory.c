@@ -155,7 +155,7 @@ long sys_madvise(uint64_t address, uint64_t bytes, uint64_t advice)
 	kernel_lock();
 	there = vma_covers(&vmas, address, end);
 	if (advice == MADV_DONTNEED || advice == MADV_FREE) {
-		paging_zap(address, end);
+		paging_discard(address, end);
 		phys_settle();
 	}
 	kernel_unlock();
