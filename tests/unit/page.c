@@ -1,0 +1,126 @@
+/* The state word and its table of transitions. */
+#include <check.h>
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+
+#include "page.h"
+#include "unit.h"
+
+/* The design's table, written down a second time: from, and the states it may lead to. */
+static const char *const edges[GMM_PAGE_N_STATES] = {
+	[GMM_PAGE_EMPTY] = "FILLING BALLOONED",
+	[GMM_PAGE_FILLING] = "FILLING RESIDENT POISONED EMPTY",
+	[GMM_PAGE_RESIDENT] = "RESIDENT EVICTING EMPTY BALLOONED SWAPPED",
+	[GMM_PAGE_EVICTING] = "RESIDENT SWAPPED EMPTY BALLOONED",
+	[GMM_PAGE_SWAPPED] = "FILLING EMPTY BALLOONED",
+	[GMM_PAGE_BALLOONED] = "FILLING EMPTY",
+	[GMM_PAGE_POISONED] = "EMPTY BALLOONED",
+};
+
+START_TEST(edges_are_the_designs)
+{
+	for (int a = 0; a < GMM_PAGE_N_STATES; a++)
+		for (int b = 0; b < GMM_PAGE_N_STATES; b++)
+			ck_assert_msg(page_edge_is_legal(a, b) ==
+					      (strstr(edges[a], page_state_name(b)) != NULL),
+				      "%s -> %s", page_state_name(a), page_state_name(b));
+	ck_assert(!page_edge_is_legal(GMM_PAGE_N_STATES, GMM_PAGE_EMPTY));
+	ck_assert(!page_edge_is_legal(GMM_PAGE_EMPTY, GMM_PAGE_N_STATES));
+}
+END_TEST
+
+START_TEST(fields_do_not_overlap)
+{
+	page_word w = page_make(GMM_PAGE_SWAPPED, GMM_SLOT_NONE - 1);
+
+	w = page_with_stamp(w, 0xabc);
+	w = page_with_flags(w, PAGE_HOT);
+	w = page_with_holds(w, PAGE_HOLDS_MAX);
+	ck_assert_int_eq(page_state(w), GMM_PAGE_SWAPPED);
+	ck_assert_uint_eq(page_payload(w), GMM_SLOT_NONE - 1);
+	ck_assert_uint_eq(page_stamp(w), 0xabc);
+	ck_assert_uint_eq(page_flags(w), PAGE_HOT);
+	ck_assert_uint_eq(page_holds(w), PAGE_HOLDS_MAX);
+	w = page_with_payload(w, 5);
+	w = page_with_stamp(w, 0);
+	ck_assert_uint_eq(page_payload(w), 5);
+	ck_assert_uint_eq(page_stamp(w), 0);
+	ck_assert_uint_eq(page_holds(w), PAGE_HOLDS_MAX);
+}
+END_TEST
+
+START_TEST(changes_are_counted)
+{
+	struct page_table t;
+
+	ck_assert_int_eq(page_table_init(&t, 100), 0);
+	ck_assert_int_eq(page_table_grow(&t, 10, GMM_PAGE_EMPTY), 0);
+	ck_assert_int_eq(page_table_grow(&t, 5, GMM_PAGE_SWAPPED), 0);
+	ck_assert_int_eq(page_table_grow(&t, 86, GMM_PAGE_EMPTY), -ENOSPC);
+	ck_assert_uint_eq(page_payload(page_get(&t, 12)), 2);
+	page_change(&t, 3, page_get(&t, 3), page_make(GMM_PAGE_FILLING, 7));
+	page_change(&t, 3, page_get(&t, 3), page_make(GMM_PAGE_RESIDENT, 9));
+	ck_assert_uint_eq(t.n_in[GMM_PAGE_EMPTY], 9);
+	ck_assert_uint_eq(t.n_in[GMM_PAGE_FILLING], 0);
+	ck_assert_uint_eq(t.n_in[GMM_PAGE_RESIDENT], 1);
+	ck_assert_uint_eq(t.n_in[GMM_PAGE_SWAPPED], 5);
+	page_table_fini(&t);
+}
+END_TEST
+
+static struct page_table table_of_one(void)
+{
+	struct page_table t;
+
+	ck_assert_int_eq(page_table_init(&t, 8), 0);
+	ck_assert_int_eq(page_table_grow(&t, 1, GMM_PAGE_EMPTY), 0);
+	return t;
+}
+
+START_TEST(illegal_edge_stops)
+{
+	struct page_table t = table_of_one();
+
+	page_change(&t, 0, page_get(&t, 0), page_make(GMM_PAGE_SWAPPED, 1));
+}
+END_TEST
+
+START_TEST(stale_word_stops)
+{
+	struct page_table t = table_of_one();
+
+	page_change(&t, 0, page_with_stamp(page_get(&t, 0), 1), page_make(GMM_PAGE_FILLING, 1));
+}
+END_TEST
+
+START_TEST(page_outside_stops)
+{
+	struct page_table t = table_of_one();
+
+	page_change(&t, 1, page_get(&t, 0), page_make(GMM_PAGE_FILLING, 1));
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("page");
+	TCase *tc = tcase_create("page"), *stops = tcase_create("stops");
+	SRunner *runner;
+	int n_failed;
+
+	tcase_add_test(tc, edges_are_the_designs);
+	tcase_add_test(tc, fields_do_not_overlap);
+	tcase_add_test(tc, changes_are_counted);
+	/* A change that would lose content ends the process, in every build. */
+	tcase_add_test_raise_signal(stops, illegal_edge_stops, SIGABRT);
+	tcase_add_test_raise_signal(stops, stale_word_stops, SIGABRT);
+	tcase_add_test_raise_signal(stops, page_outside_stops, SIGABRT);
+	suite_add_tcase(suite, tc);
+	suite_add_tcase(suite, stops);
+	runner = srunner_create(suite);
+	srunner_run_all(runner, CK_ENV);
+	n_failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
