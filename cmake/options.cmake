@@ -16,3 +16,8 @@ if(GUESTMM_SANITIZE)
 		-fno-sanitize-recover=all -fno-omit-frame-pointer)
 	target_link_options(gmm_options INTERFACE -fsanitize=${GUESTMM_SANITIZE})
 endif()
+
+# Fuzzers see which code an input reached only where that code is instrumented.
+if(GUESTMM_FUZZ)
+	target_compile_options(gmm_options INTERFACE -fsanitize=fuzzer-no-link)
+endif()
