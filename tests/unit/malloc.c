@@ -380,6 +380,7 @@ START_TEST(after_a_trim_no_segment_is_left)
 	gm_free(gm_malloc(4 << 20)); /* and the table of large blocks */
 	gm_malloc_trim(0);
 	bare = stats_now().mapped_bytes;
+	ck_assert_uint_lt(bare, SEGMENT_BYTES);
 	for (size_t i = 0; i < N_EACH; i++)
 		blocks[i] = gm_malloc(one_of_each[i]);
 	ck_assert_uint_gt(stats_now().mapped_bytes, bare);
@@ -447,6 +448,50 @@ START_TEST(caches_are_bounded)
 	gm_malloc_thread_done();
 	for (unsigned class = 0; class < N_CLASSES; class ++)
 		ck_assert_uint_eq(cache->n[class], 0);
+}
+END_TEST
+
+START_TEST(empty_slabs_go_back_all_but_one)
+{
+	enum { N = 2000 };
+	static void *blocks[N];
+	struct gm_class_stats class;
+
+	for (unsigned i = 0; i < N; i++)
+		blocks[i] = gm_malloc(5000);
+	ck_assert_int_eq(gm_malloc_class_stats(size_class(5001), &class), 0);
+	ck_assert_uint_gt(class.slabs, 20);
+	for (unsigned i = 0; i < N; i++)
+		gm_free(blocks[i]);
+	gm_malloc_thread_done();
+	gm_malloc_class_stats(size_class(5001), &class);
+	ck_assert_uint_eq(class.slabs, 1);
+	ck_assert_uint_eq(class.live_blocks, 0);
+	gm_malloc_trim(0);
+	gm_malloc_class_stats(size_class(5001), &class);
+	ck_assert_uint_eq(class.slabs, 0);
+}
+END_TEST
+
+/* Many at once: the table grows, and closes its gaps when they go in another order. */
+START_TEST(many_large_blocks_are_told_apart)
+{
+	enum { N = 1000 };
+	static char *blocks[N];
+
+	ck_assert_int_eq(gm_mallopt(GM_MMAP_THRESHOLD, 4096), 0);
+	for (unsigned i = 0; i < N; i++) {
+		blocks[i] = gm_malloc(4096 + i);
+		blocks[i][4095 + i] = (char)i;
+	}
+	for (unsigned i = 0; i < N; i++) {
+		unsigned j = i * 617 % N;
+
+		ck_assert_uint_eq(gm_malloc_usable_size(blocks[j]), 4096 + j);
+		ck_assert_int_eq(blocks[j][4095 + j], (char)j);
+		gm_free(blocks[j]);
+	}
+	ck_assert_uint_eq(stats_now().large_blocks, 0);
 }
 END_TEST
 
@@ -647,7 +692,8 @@ UNIT_MAIN_TIMEOUT("malloc", 100, every_size_wastes_an_eighth_at_most,
 		  large_blocks_come_and_go_with_their_mapping, the_mmap_threshold_is_tunable,
 		  idle_memory_beyond_the_threshold_goes_back,
 		  trim_gives_back_what_is_free_between_live_blocks, after_a_trim_no_segment_is_left,
-		  statistics_add_up, caches_are_bounded,
+		  statistics_add_up, caches_are_bounded, empty_slabs_go_back_all_but_one,
+		  many_large_blocks_are_told_apart,
 #ifndef SANITIZED
 		  out_of_memory_is_told_and_survived,
 #endif
