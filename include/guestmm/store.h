@@ -111,7 +111,7 @@ struct gmm_store {
 struct gmm_store_file_config {
 	uint32_t size;		/* sizeof(struct gmm_store_file_config) */
 	const char *path;	/* NULL: an unlinked file in $TMPDIR, else /var/tmp */
-	uint64_t capacity_bytes; /* a multiple of 4 KiB, at least 1 MiB */
+	uint64_t capacity_bytes; /* a multiple of 4 KiB, 1 MiB to 16 TiB */
 	uint32_t queue_depth;	/* 0: 128 */
 	bool no_direct;		/* do not even try O_DIRECT */
 	bool no_uring;		/* do not even try io_uring */

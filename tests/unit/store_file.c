@@ -280,6 +280,37 @@ START_TEST(a_file_cut_short_costs_only_the_pages_in_it)
 }
 END_TEST
 
+/* The file's descriptor is exchanged for one that refuses writes. */
+START_TEST(places_that_fail_are_not_used_again)
+{
+	struct gmm_store *st = make((struct gmm_store_file_config){0});
+	int *fd = &((struct file_store *)st)->backing.fd, good = *fd, error = 0;
+	unsigned char *pages = help_pages(8), *in = help_pages(8);
+	uint64_t slots[8], bad[8], n_slots = help_stats(st).n_slots;
+	int results[8];
+	char path[64];
+
+	for (unsigned i = 0; i < 8; i++)
+		help_fill_noise(pages + i * GMM_PAGE_BYTES, i);
+	ck_assert_uint_eq(help_write(st, pages, 8, slots, NULL), 0);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", good);
+	*fd = open(path, O_RDONLY);
+	ck_assert_uint_eq(help_write(st, pages, 8, bad, &error), 8);
+	ck_assert_int_eq(error, -EIO);
+	close(*fd);
+	*fd = good;
+	ck_assert_uint_eq(help_stats(st).n_slots, n_slots - 8);
+	ck_assert_uint_eq(help_stats(st).n_slots_used, 8);
+	help_read(st, in, 8, slots, results);
+	ck_assert_int_eq(memcmp(in, pages, 8 * GMM_PAGE_BYTES), 0);
+	ck_assert_uint_eq(help_write(st, pages, 8, bad, NULL), 0);
+	ck_assert_uint_ge(bad[0], slots[7] + 9);
+	gmm_store_free(st);
+	free(in);
+	free(pages);
+}
+END_TEST
+
 START_TEST(a_slot_released_under_a_read_is_not_reused_before_it_ends)
 {
 	struct gmm_store *st = make((struct gmm_store_file_config){.capacity_bytes = 1 << 20});
@@ -446,7 +477,7 @@ UNIT_MAIN("store_file", pages_come_back_over_io_uring, pages_come_back_without_i
 	  neighbours_go_out_in_one_operation, a_full_store_refuses_and_keeps_what_it_has,
 	  a_full_disk_costs_no_page, a_short_write_ends_page_by_page,
 	  a_short_write_ends_page_by_page_without_io_uring, a_changed_byte_is_noticed,
-	  a_file_cut_short_costs_only_the_pages_in_it,
+	  a_file_cut_short_costs_only_the_pages_in_it, places_that_fail_are_not_used_again,
 	  a_slot_released_under_a_read_is_not_reused_before_it_ends, reads_of_nothing_are_refused,
 	  blocks_go_back_to_the_file_system, blocks_go_back_without_io_uring, bad_paths_are_refused,
 	  bad_capacities_are_refused, bookkeeping_grows_with_use)

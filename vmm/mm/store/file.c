@@ -7,6 +7,7 @@
  *   free -> taken             start_write()   a write was given a place
  *   taken -> live             file_io_end()   the write ended well: its owner may read it
  *   taken -> free             file_io_end()   the write failed: the page never left its owner
+ *   taken -> taken for ever   file_io_end()   it failed in a way that hints at a bad block
  *   live -> free              file_release()  at once, or
  *   live -> taken, busy       file_release()  a read of it is under way, and then
  *   taken, busy -> free       file_io_end()   that read has ended
@@ -27,6 +28,8 @@
 #define MAX_UNDER_WAY 8192u
 /* Slots punched at a time: at most so many are out of use meanwhile. */
 #define PUNCH_SLOTS 4096u
+/* At most one slot in so many is given up as bad. */
+#define MAX_BAD_SHARE 16u
 
 static struct file_store *file_of(struct gmm_store *st)
 {
@@ -64,13 +67,10 @@ static bool slot_is_read(const struct file_store *f, uint64_t slot)
 	for (const struct gmm_store_io *io = f->reads.head; io; io = io->next)
 		if (reads_slot(io, slot))
 			return true;
-	for (unsigned i = 0; i < f->n_batches; i++) {
-		const struct file_batch *b = &f->batches[i];
-
-		for (unsigned k = b->done; k < b->n; k++)
-			if (reads_slot(b->ios[k], slot))
+	for (unsigned i = 0; i < f->n_batches; i++)
+		for (const struct gmm_store_io *io = f->batches[i].ios; io; io = io->next)
+			if (reads_slot(io, slot))
 				return true;
-	}
 	return false;
 }
 
@@ -88,15 +88,29 @@ static int read_end(struct file_store *f, struct gmm_store_io *io, int result)
 	return result;
 }
 
+/* A bad block would be handed out again and again: it is left alone, unless there are so
+ * many that it must be something else. */
+static bool retire(struct file_store *f)
+{
+	if (f->n_bad >= f->slots.n / MAX_BAD_SHARE)
+		return false;
+	f->n_bad++;
+	return true;
+}
+
 static void write_end(struct file_store *f, struct gmm_store_io *io, int result)
 {
-	/* Even a write that failed may have left blocks behind. */
-	slots_bit_set(f->slots.backed, io->slot);
+	/* A write that failed may have left blocks behind too, unless for lack of them. */
+	if (result != -ENOSPC)
+		slots_bit_set(f->slots.backed, io->slot);
+	else
+		f->disk_is_full = true;
 	if (!result) {
 		slots_bit_set(f->slots.live, io->slot);
 		return;
 	}
-	slots_put(&f->slots, io->slot, 1);
+	if (result != -EIO || !retire(f))
+		slots_put(&f->slots, io->slot, 1);
 	io->slot = GMM_SLOT_NONE;
 }
 
@@ -123,25 +137,50 @@ void file_io_end(struct file_store *f, struct gmm_store_io *io, int result)
 
 static void start_read(struct file_store *f, struct file_batch *b)
 {
+	struct gmm_store_io **tail = &b->ios;
+
 	b->first = f->reads.head->slot;
 	do {
-		b->ios[b->n++] = dequeue(&f->reads);
+		*tail = dequeue(&f->reads);
+		tail = &(*tail)->next;
+		b->n++;
 	} while (b->n < FILE_BATCH_PAGES && f->reads.head &&
 		 f->reads.head->slot == b->first + b->n);
+	*tail = NULL;
 	file_batch_start(f, b);
 }
 
 static void start_write(struct file_store *f, struct file_batch *b, uint64_t first, unsigned n)
 {
+	struct gmm_store_io **tail = &b->ios;
+
 	b->first = first;
 	while (b->n < n) {
 		struct gmm_store_io *io = dequeue(&f->writes);
 
-		io->slot = first + b->n;
+		io->slot = first + b->n++;
 		f->sums[io->slot] = XXH3_64bits(io->page, GMM_PAGE_BYTES);
-		b->ios[b->n++] = io;
+		*tail = io;
+		tail = &io->next;
 	}
+	*tail = NULL;
 	file_batch_start(f, b);
+}
+
+/* A run of slots to write to. On a full disk those that have blocks already are as good
+ * as all there are. */
+static unsigned get_slots(struct file_store *f, unsigned max, uint64_t *first)
+{
+	uint64_t n = 0;
+
+	if (f->disk_is_full && f->slots.n_stale) {
+		n = slots_get_stale(&f->slots, &f->reuse_from, max, first);
+		if (!n) {
+			f->reuse_from = 0;
+			n = slots_get_stale(&f->slots, &f->reuse_from, max, first);
+		}
+	}
+	return n ? (unsigned)n : slots_get(&f->slots, max, first);
 }
 
 static bool pump_writes(struct file_store *f)
@@ -151,7 +190,7 @@ static bool pump_writes(struct file_store *f)
 
 	if (!n || f->n_write_batches >= f->max_write_batches || !f->free_batches)
 		return false;
-	n = slots_get(&f->slots, n, &first);
+	n = get_slots(f, n, &first);
 	if (n) {
 		start_write(f, file_batch_get(f, FILE_BATCH_WRITE), first, n);
 		return true;
@@ -328,8 +367,8 @@ static void file_stats(struct gmm_store *st, struct gmm_store_stats *out)
 	struct file_store *f = file_of(st);
 
 	*out = f->stats;
-	out->n_slots = f->slots.n;
-	out->n_slots_used = f->slots.n_taken;
+	out->n_slots = f->slots.n - f->n_bad;
+	out->n_slots_used = f->slots.n_taken - f->n_bad;
 	out->metadata_bytes = sizeof(*f) + f->n_batches * sizeof(*f->batches) +
 			      f->slots.n_high * sizeof(*f->sums) + slots_metadata_bytes(&f->slots);
 	out->flags =
@@ -424,7 +463,7 @@ static bool config_is_valid(const struct gmm_store_file_config *config)
 {
 	return config->size == sizeof(*config) && config->capacity_bytes >= MIN_CAPACITY &&
 	       config->capacity_bytes % GMM_PAGE_BYTES == 0 &&
-	       config->capacity_bytes / GMM_PAGE_BYTES < GMM_SLOT_NONE &&
+	       config->capacity_bytes / GMM_PAGE_BYTES <= GMM_FRAMES_MAX &&
 	       config->queue_depth <= MAX_DEPTH;
 }
 

@@ -15,7 +15,7 @@
 #include "store/backing.h"
 #include "store/slots.h"
 
-#define FILE_BATCH_PAGES 64u
+#define FILE_BATCH_PAGES 32u
 
 enum file_batch_kind { FILE_BATCH_READ, FILE_BATCH_WRITE, FILE_BATCH_PUNCH };
 
@@ -28,7 +28,7 @@ struct file_batch {
 	bool direct;	  /* was O_DIRECT on when it went out */
 	uint64_t first;	  /* slot */
 	uint64_t n_slots;
-	struct gmm_store_io *ios[FILE_BATCH_PAGES];
+	struct gmm_store_io *ios; /* those that have not ended, a list */
 	struct iovec iov[FILE_BATCH_PAGES];
 	struct file_batch *next; /* free list */
 };
@@ -48,6 +48,9 @@ struct file_store {
 	bool waking;   /* a no-op is under way to make fd() readable */
 	bool punching, sweeping;
 	uint64_t punch_from;
+	bool disk_is_full; /* it was, once: slots with blocks come first since then */
+	uint64_t reuse_from;
+	uint64_t n_bad;			 /* slots that are not used any more */
 	struct file_queue reads, writes; /* wait for a batch */
 	struct gmm_store_io *done, **done_tail;
 	unsigned n_under_way; /* operations, waiting ones included */

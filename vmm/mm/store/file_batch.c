@@ -21,6 +21,7 @@ struct file_batch *file_batch_get(struct file_store *f, enum file_batch_kind kin
 	b->kind = kind;
 	b->n = b->done = b->n_tries = 0;
 	b->step = FILE_BATCH_PAGES;
+	b->ios = NULL;
 	if (kind == FILE_BATCH_WRITE)
 		f->n_write_batches++;
 	return b;
@@ -37,16 +38,17 @@ static void batch_put(struct file_store *f, struct file_batch *b)
 /* Fills iov[] with the pages from `done` on; pages that lie side by side are one. */
 static unsigned batch_vector(struct file_batch *b, size_t *bytes)
 {
+	const struct gmm_store_io *io = b->ios;
 	unsigned n_iov = 0;
 
 	*bytes = 0;
-	for (unsigned i = b->done; i < b->n && i - b->done < b->step; i++) {
+	for (unsigned i = 0; io && i < b->step; i++, io = io->next) {
 		struct iovec *last = n_iov ? &b->iov[n_iov - 1] : NULL;
 
-		if (last && (char *)last->iov_base + last->iov_len == b->ios[i]->page) {
+		if (last && (char *)last->iov_base + last->iov_len == io->page) {
 			last->iov_len += GMM_PAGE_BYTES;
 		} else {
-			b->iov[n_iov].iov_base = b->ios[i]->page;
+			b->iov[n_iov].iov_base = io->page;
 			b->iov[n_iov++].iov_len = GMM_PAGE_BYTES;
 		}
 		*bytes += GMM_PAGE_BYTES;
@@ -104,8 +106,13 @@ static int batch_do(struct file_store *f, struct file_batch *b)
 
 static void end_pages(struct file_store *f, struct file_batch *b, unsigned n, int result)
 {
-	while (n--)
-		file_io_end(f, b->ios[b->done++], result);
+	while (n--) {
+		struct gmm_store_io *io = b->ios;
+
+		b->ios = io->next;
+		b->done++;
+		file_io_end(f, io, result);
+	}
 }
 
 static void count(struct file_store *f, const struct file_batch *b, unsigned n_pages)
@@ -167,7 +174,8 @@ static bool batch_ended(struct file_store *f, struct file_batch *b, int res)
 		b->n_tries = 0;
 		end_pages(f, b, n_pages, 0);
 	} else if (res > 0) {
-		batch_failed(f, b, -EAGAIN); /* less than a page: from its start again */
+		/* Less than a page: a file's end, or the last room on a disk. */
+		batch_failed(f, b, b->kind == FILE_BATCH_WRITE ? -ENOSPC : -EAGAIN);
 	} else {
 		batch_failed(f, b, res ? res : -EIO); /* 0: the file ends here */
 	}

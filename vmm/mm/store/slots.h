@@ -1,8 +1,9 @@
 /* Slots: which 4 KiB places of a store are taken.
  *
- * A run of neighbours is handed out at a time, so that what is evicted together is
- * written, and later read, in one operation. Beside the allocator there are three bits a
- * slot:
+ * The page-frame allocator (guestmm/frames.h) decides: a slot is a frame of the file. A run of
+ * neighbours is handed out at a time, so that what is evicted together is written, and
+ * later read, in one operation: slots are got from the allocator many at a time, kept aside in
+ * spare[], and handed out run by run. Beside the allocator there are three bits a slot:
  *   live     holds a page that its owner may read
  *   busy     a read of it is under way: it may not be handed out again before that ends
  *   backed   the file has blocks behind it, which a free slot does not need
@@ -12,19 +13,24 @@
 #ifndef MM_STORE_SLOTS_H
 #define MM_STORE_SLOTS_H
 
+#include <guestmm/frames.h>
 #include <stdbool.h>
 #include <stdint.h>
 
+#define SLOTS_SPARE 64u
+
 struct slots {
 	uint64_t n;
-	uint64_t n_taken;
-	uint64_t n_stale; /* free, yet backed */
+	uint64_t n_taken; /* by the store: spare ones are not */
+	uint64_t n_stale; /* not taken, yet backed */
 	uint64_t n_high;  /* no slot at or above this was ever taken */
-	uint64_t cursor;  /* where the next search begins */
-	uint64_t *taken, *live, *busy, *backed;
+	struct gmm_frames *frames;
+	uint64_t spare[SLOTS_SPARE]; /* ascending; those from i_spare on are there */
+	unsigned i_spare, n_spare;
+	uint64_t *live, *busy, *backed;
 };
 
-/* 0 or -ENOMEM. */
+/* 0, -EINVAL (none, or more than the allocator can do), -ENOMEM. */
 int slots_init(struct slots *s, uint64_t n);
 void slots_fini(struct slots *s);
 
