@@ -17,11 +17,15 @@
 
 #include "vmm/boot/elf.h"
 #include "vmm/boot/entry.h"
+#include "vmm/boot/linux.h"
 #include "vmm/cmd/cmd.h"
 #include "vmm/cmd/programs.h"
 #include "vmm/kvm/vcpu.h"
 #include "vmm/say.h"
 
+/* For kernels whose command line is not given: console on the serial port, and a panic or a
+ * reboot ends the guest instead of hanging it. */
+#define DEFAULT_CMDLINE	  "console=ttyS0 reboot=k panic=-1"
 #define WORKER_SPIN_US	  0
 #define DEFAULT_SWAP	  "file" /* unlinked, in $TMPDIR */
 #define STORE_ERROR_BYTES 512
@@ -57,7 +61,31 @@ static int open_images(struct machine *m)
 		    program);
 		return CMD_EXIT_USAGE;
 	}
-	return image_open(program, &m->program) ? CMD_EXIT_USAGE : 0;
+	if (image_open(program, &m->program))
+		return CMD_EXIT_USAGE;
+	m->is_foreign = linux_kind(m->program.data, m->program.bytes) != LINUX_NONE;
+	return 0;
+}
+
+/* Options that only one kind of guest knows. */
+static int check_kind(struct machine *m)
+{
+	const struct run_options *o = m->options;
+
+	if (!m->is_foreign) {
+		if (!o->initrd && !o->cmdline)
+			return 0;
+		say("--initrd and --cmdline are for Linux kernels; %s is none.", o->args[0]);
+		return CMD_EXIT_USAGE;
+	}
+	if (o->n_args > 1 || o->n_files || o->kernel || o->balloon != BALLOON_OFF) {
+		say("%s is a kernel of its own: it takes no arguments (but --cmdline TEXT), no "
+		    "--file, no "
+		    "--kernel and no --balloon.",
+		    o->args[0]);
+		return CMD_EXIT_USAGE;
+	}
+	return o->initrd && image_open(o->initrd, &m->initrd) ? CMD_EXIT_USAGE : 0;
 }
 
 static void on_event(void *user, const struct gmm_event *event)
@@ -268,6 +296,20 @@ static int make_devices(struct machine *m)
 	return rc;
 }
 
+static int load_foreign(struct machine *m)
+{
+	const struct linux_config config = {
+		.space = m->guest.space,
+		.vm = m->guest.vm,
+		.layout = &m->guest.layout,
+		.kernel = {m->program.name, m->program.data, m->program.bytes},
+		.initrd = {m->initrd.name, m->initrd.data, m->initrd.bytes},
+		.cmdline = m->options->cmdline ? m->options->cmdline : DEFAULT_CMDLINE,
+	};
+
+	return linux_load(&config);
+}
+
 static int load(struct machine *m)
 {
 	struct boot_config boot = {
@@ -311,6 +353,9 @@ int machine_init(struct machine *m, const struct run_options *options)
 	m->options = options;
 	status = open_images(m);
 	if (!status)
+		status = check_kind(m);
+	vm.pc_timer = m->is_foreign;
+	if (!status)
 		status = status_of(vm_new(&vm, &m->guest.vm));
 	if (!status)
 		status = lay_out(m);
@@ -323,7 +368,8 @@ int machine_init(struct machine *m, const struct run_options *options)
 	if (!status)
 		status = status_of(make_devices(m));
 	if (!status)
-		status = status_of(load(m));
+		status = status_of(m->is_foreign ? load_foreign(m) : load(m));
+	image_close(&m->initrd);
 	image_close(&m->program); /* it is in the guest now; here it would only take memory */
 	if (!status)
 		status = set_balloon(m);
@@ -341,6 +387,7 @@ void machine_free(struct machine *m)
 	m->pool = gmm_pool_free(m->pool);
 	g->serial = serial_free(g->serial);
 	g->console = console_free(g->console);
+	image_close(&m->initrd);
 	image_close(&m->program);
 	image_close(&m->kernel);
 }

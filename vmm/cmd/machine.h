@@ -15,7 +15,8 @@ struct machine {
 	struct gmm_pool *pool;
 	struct gmm_worker *worker;
 	struct guest guest; /* its space and balloon too */
-	struct image kernel, program;
+	struct image kernel, program, initrd;
+	bool is_foreign; /* a kernel that knows nothing of guestmm: Linux */
 	unsigned n_regions;
 	struct map_region regions[MACHINE_MAX_REGIONS];
 	unsigned n_files;

@@ -21,6 +21,7 @@
 #include "vmm/cmd/janitor.h"
 #include "vmm/cmd/machine.h"
 #include "vmm/cmd/report.h"
+#include "vmm/cmd/terminal.h"
 #include "vmm/say.h"
 
 #define TICK_MS	       200
@@ -150,21 +151,44 @@ static void tick(struct run *r)
 	}
 }
 
+/* Hands on to the serial port what it has room for; false at the end of the input. */
+static bool feed_serial(struct run *r)
+{
+	struct serial *serial = r->machine.guest.serial;
+	size_t room = serial_room(serial);
+	char keys[64];
+	ssize_t n;
+
+	n = read(STDIN_FILENO, keys, room < sizeof(keys) ? room : sizeof(keys));
+	if (n > 0)
+		serial_input(serial, keys, (size_t)n);
+	return n > 0 || (n < 0 && errno == EINTR);
+}
+
 static void watch(struct run *r)
 {
-	struct pollfd fds[] = {
-		{.fd = r->machine.guest.vm->end_fd, .events = POLLIN},
-		{.fd = r->signal_fd, .events = POLLIN},
-		{.fd = r->timer_fd, .events = POLLIN},
+	enum { END, SIGNAL, TIMER, INPUT, N };
+	struct pollfd fds[N] = {
+		[END] = {.fd = r->machine.guest.vm->end_fd, .events = POLLIN},
+		[SIGNAL] = {.fd = r->signal_fd, .events = POLLIN},
+		[TIMER] = {.fd = r->timer_fd, .events = POLLIN},
+		[INPUT] = {.fd = -1, .events = POLLIN},
 	};
+	bool takes_input = r->machine.is_foreign;
 
 	while (!vm_has_ended(r->machine.guest.vm)) {
-		if (poll(fds, sizeof(fds) / sizeof(fds[0]), -1) < 0)
+		/* A serial port without room is looked at again at the next tick. */
+		const bool room = takes_input && serial_room(r->machine.guest.serial);
+
+		fds[INPUT].fd = room ? STDIN_FILENO : -1;
+		if (poll(fds, N, -1) < 0)
 			continue; /* interrupted */
-		if (fds[1].revents)
+		if (fds[SIGNAL].revents)
 			handle_signal(r);
-		if (fds[2].revents)
+		if (fds[TIMER].revents)
 			tick(r);
+		if (fds[INPUT].revents && room)
+			takes_input = feed_serial(r);
 	}
 }
 
@@ -223,6 +247,7 @@ static int finish(struct run *r)
 	int status, rc;
 
 	say_progress(NULL);
+	terminal_end();
 	restore_signals();
 	rc = vm_join(vm, END_TIMEOUT_MS);
 	if (rc) {
@@ -255,6 +280,8 @@ static int run(struct run *r)
 		status = start_control(r);
 	if (status)
 		return status;
+	if (r->machine.is_foreign)
+		terminal_begin();
 	if (vm_start(r->machine.guest.vm) == 0)
 		watch(r);
 	return finish(r);
