@@ -1,0 +1,172 @@
+/* gmm_frames under many threads: a frame never has two holders, none is lost, the counts add up in
+ * the end. The build with the thread sanitizer also sees that a frame's next holder comes after its
+ * last one: each writes a plain word that belongs to the frame. */
+#include <guestmm/frames.h>
+#include <pthread.h>
+#include <string.h>
+
+#include "unit.h"
+
+#define N_THREADS 6u
+#define MAX_HELD  600u
+
+struct stress {
+	struct gmm_frames *f;
+	uint64_t n;
+	uint64_t *owner; /* plain: guarded by holding the frame */
+	unsigned n_steps;
+	pthread_barrier_t start;
+};
+
+struct thread {
+	struct stress *s;
+	unsigned id, caller;
+	uint64_t seed, held[MAX_HELD], n_got, n_failed;
+	unsigned n_held, errors;
+};
+
+static uint64_t rng(uint64_t *seed)
+{
+	*seed ^= *seed << 13;
+	*seed ^= *seed >> 7;
+	*seed ^= *seed << 17;
+	return *seed * UINT64_C(2685821657736338717);
+}
+
+static void take(struct thread *t, uint64_t frame)
+{
+	uint64_t *owner = &t->s->owner[frame];
+
+	t->errors += *owner != 0;
+	*owner = t->id + 1;
+	t->held[t->n_held++] = frame;
+}
+
+static void give(struct thread *t, uint64_t frame)
+{
+	uint64_t *owner = &t->s->owner[frame];
+
+	t->errors += *owner != t->id + 1;
+	*owner = 0;
+}
+
+static void step_get(struct thread *t, unsigned n)
+{
+	uint64_t frames[64];
+
+	if (t->n_held + n > MAX_HELD)
+		return;
+	if (gmm_frames_get(t->s->f, t->caller, n, frames)) {
+		t->n_failed++;
+		return;
+	}
+	t->n_got += n;
+	for (unsigned i = 0; i < n; i++)
+		take(t, frames[i]);
+}
+
+static void step_put(struct thread *t, unsigned n)
+{
+	uint64_t frames[64];
+
+	for (unsigned i = 0; i < n && t->n_held; i++) {
+		uint64_t k = rng(&t->seed) % t->n_held;
+
+		frames[i] = t->held[k];
+		give(t, frames[i]);
+		t->held[k] = t->held[--t->n_held];
+		if (!t->n_held || i + 1 == n)
+			t->errors += gmm_frames_put(t->s->f, t->caller, i + 1, frames) != 0;
+	}
+}
+
+static void step_huge(struct thread *t)
+{
+	uint64_t first;
+
+	if (gmm_frames_get_huge(t->s->f, t->caller, &first))
+		return;
+	for (unsigned i = 0; i < 512; i++) {
+		t->errors += t->s->owner[first + i] != 0;
+		t->s->owner[first + i] = t->id + 1;
+	}
+	for (unsigned i = 0; i < 512; i++)
+		give(t, first + i);
+	t->errors += gmm_frames_put_huge(t->s->f, t->caller, first) != 0;
+}
+
+static void *thread_main(void *arg)
+{
+	struct thread *t = arg;
+
+	pthread_barrier_wait(&t->s->start);
+	for (unsigned i = 0; i < t->s->n_steps; i++) {
+		unsigned n = rng(&t->seed) % 4 ? 1 : 1 + (unsigned)rng(&t->seed) % 64;
+
+		if (rng(&t->seed) % 64 == 0)
+			step_huge(t);
+		else if (rng(&t->seed) % 2)
+			step_get(t, n);
+		else
+			step_put(t, n);
+	}
+	while (t->n_held)
+		step_put(t, 1);
+	return NULL;
+}
+
+static void run(uint64_t n_frames, unsigned n_steps)
+{
+	size_t bytes = gmm_frames_bytes(n_frames);
+	struct stress s = {.n = n_frames, .n_steps = n_steps};
+	struct thread *threads = calloc(N_THREADS, sizeof(*threads));
+	pthread_t ids[N_THREADS];
+	uint64_t n_got = 0;
+
+	s.f = aligned_alloc(128, (bytes + 127) & ~(size_t)127);
+	s.owner = calloc(n_frames, sizeof(uint64_t));
+	ck_assert_int_eq(gmm_frames_init(s.f, bytes, n_frames), 0);
+	pthread_barrier_init(&s.start, NULL, N_THREADS);
+	for (unsigned i = 0; i < N_THREADS; i++) {
+		threads[i].s = &s;
+		threads[i].id = i;
+		threads[i].caller = i < N_THREADS - 2 ? i : GMM_FRAMES_ANYONE;
+		threads[i].seed = 1000 + i;
+		ck_assert_int_eq(pthread_create(&ids[i], NULL, thread_main, &threads[i]), 0);
+	}
+	for (unsigned i = 0; i < N_THREADS; i++) {
+		pthread_join(ids[i], NULL);
+		ck_assert_uint_eq(threads[i].errors, 0);
+		n_got += threads[i].n_got;
+	}
+	ck_assert_uint_gt(n_got, n_steps);
+	ck_assert_uint_eq(gmm_frames_n_free(s.f), n_frames);
+	ck_assert_uint_eq(gmm_frames_n_free_huge(s.f), n_frames / 512);
+	for (uint64_t i = 0; i < n_frames; i++)
+		if (!gmm_frames_is_free(s.f, i))
+			ck_abort_msg("frame %llu is lost", (unsigned long long)i);
+	free(s.owner);
+	free(s.f);
+	free(threads);
+}
+
+START_TEST(plenty)
+{
+	run(20000, 60000);
+}
+END_TEST
+
+/* Fewer frames than the threads want: searches, sweeps and failures all the time. */
+START_TEST(short_of_frames)
+{
+	run(1100, 30000);
+}
+END_TEST
+
+START_TEST(one_word)
+{
+	run(50, 60000);
+}
+END_TEST
+
+UNIT_MAIN("frames under threads", plenty, short_of_frames, one_word)
