@@ -20,6 +20,9 @@ struct gmm_worker_config {
 /* Starts the thread. Errors: -EINVAL, -EAGAIN, -ENOMEM. */
 GMM_API int gmm_worker_new(const struct gmm_worker_config *config, struct gmm_worker **out);
 
+/* Moves the thread to this CPU; -1: wherever it may run. Errors: -EINVAL (no such CPU). */
+GMM_API int gmm_worker_set_cpu(struct gmm_worker *worker, int cpu);
+
 /* Stops and joins the thread. Takes NULL, returns NULL. */
 GMM_API struct gmm_worker *gmm_worker_free(struct gmm_worker *worker);
 

@@ -18,6 +18,7 @@ struct gmm_worker {
 	atomic_bool stop;
 	int stop_fd;
 	uint32_t spin_us;
+	cpu_set_t allowed; /* as inherited */
 };
 
 /* Waits for work, looking without sleeping for the first spin_us. */
@@ -63,12 +64,12 @@ static int worker_start(struct gmm_worker *w)
 	return -ret;
 }
 
-static int worker_pin(struct gmm_worker *w, int cpu)
+int gmm_worker_set_cpu(struct gmm_worker *w, int cpu)
 {
 	cpu_set_t set;
 
 	if (cpu < 0)
-		return 0;
+		return -pthread_setaffinity_np(w->thread, sizeof(w->allowed), &w->allowed);
 	if ((unsigned)cpu >= CPU_SETSIZE)
 		return -EINVAL;
 	CPU_ZERO(&set);
@@ -97,7 +98,9 @@ int gmm_worker_new(const struct gmm_worker_config *config, struct gmm_worker **o
 		return ret;
 	}
 	atomic_fetch_add(&w->space->n_workers, 1);
-	ret = worker_pin(w, config->cpu);
+	ret = -pthread_getaffinity_np(w->thread, sizeof(w->allowed), &w->allowed);
+	if (!ret)
+		ret = gmm_worker_set_cpu(w, config->cpu);
 	if (ret) {
 		gmm_worker_free(w);
 		return ret;
