@@ -66,6 +66,8 @@ test_other_options()
 		usage_error "cpus" run -c "$n" hello
 	done
 	usage_error 'balloon' run -b much hello
+	usage_error 'pin' run --pin here hello
+	usage_error 'pin' run --pin 99999 hello
 	usage_error 'cannot give up all' run -m 64M -b 64M hello
 	usage_error 'neither move nor copy' run --engine steam hello
 	usage_error 'no policy .*twogen' run --policy magic hello

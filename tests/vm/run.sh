@@ -75,6 +75,15 @@ test_cpus()
 	probe 0 -c 16 -- cpus 16
 }
 
+test_pin()
+{
+	probe 0 --pin off -- hello
+	probe 0 --pin auto -- hello
+	probe 0 --pin 0 -c 2 -- cpus 2
+	probe 0 --pin 1000 -- hello
+	said 'CPU 1000 cannot be had'
+}
+
 test_file()
 {
 	head -c 10001 /dev/urandom >"$WORK/text"

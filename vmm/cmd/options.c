@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "vmm/cmd/cmd.h"
+#include "vmm/cmd/placement.h"
 #include "vmm/cmd/size.h"
 #include "vmm/say.h"
 
@@ -21,6 +22,7 @@ enum {
 	OPT_CMDLINE,
 	OPT_KERNEL,
 	OPT_SUMMARY,
+	OPT_PIN,
 };
 
 static const struct argp_option options[] = {
@@ -45,6 +47,10 @@ static const struct argp_option options[] = {
 	{"summary", OPT_SUMMARY, NULL, 0, "Print a summary at the end, terminal or not", 0},
 	{"kernel", OPT_KERNEL, "FILE", 0,
 	 "Boot this guest kernel (ELF) instead of the built-in one", 0},
+	{"pin", OPT_PIN, "WHERE", 0,
+	 "The CPU that a vCPU shares with the worker that serves its faults: auto, off, or a CPU's "
+	 "number (default auto: a lone vCPU shares, the CPU may change)",
+	 0},
 	{"initrd", OPT_INITRD, "FILE", 0, "Linux: the initial RAM disk", 1},
 	{"cmdline", OPT_CMDLINE, "TEXT", 0, "Linux: the kernel's command line", 1},
 	{NULL, 0, NULL, 0, NULL, 0},
@@ -94,6 +100,22 @@ static error_t read_cpus(const char *text, unsigned *n)
 	if (*text < '0' || *text > '9' || *end || errno || v < 1 || v > GMM_MAX_CPUS)
 		return wrong("--cpus: '%s' is no number from 1 to %d.", text, GMM_MAX_CPUS);
 	*n = (unsigned)v;
+	return 0;
+}
+
+static error_t read_pin(const char *text, int *placement)
+{
+	char *end;
+	long v = strtol(text, &end, 10);
+
+	if (strcmp(text, "auto") == 0)
+		*placement = PLACEMENT_AUTO;
+	else if (strcmp(text, "off") == 0)
+		*placement = PLACEMENT_OFF;
+	else if (*text < '0' || *text > '9' || *end || v >= CPU_SETSIZE)
+		return wrong("--pin: '%s' is neither auto, off nor a CPU's number.", text);
+	else
+		*placement = (int)v;
 	return 0;
 }
 
@@ -206,6 +228,8 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		return read_cpus(arg, &o->n_cpus);
 	case 'b':
 		return read_balloon(arg, o);
+	case OPT_PIN:
+		return read_pin(arg, &o->placement);
 	case 'q':
 		o->quiet = true;
 		return 0;
@@ -259,6 +283,7 @@ int options_parse(int argc, char **argv, struct run_options *out)
 		.memory_bytes = UINT64_C(512) << 20,
 		.n_cpus = 1,
 		.engine = GMM_ENGINE_BEST,
+		.placement = PLACEMENT_AUTO,
 	};
 	argp_err_exit_status = CMD_EXIT_USAGE;
 	if (argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &p))

@@ -20,6 +20,7 @@
 #include "vmm/cmd/control.h"
 #include "vmm/cmd/janitor.h"
 #include "vmm/cmd/machine.h"
+#include "vmm/cmd/placement.h"
 #include "vmm/cmd/report.h"
 #include "vmm/cmd/terminal.h"
 #include "vmm/say.h"
@@ -36,6 +37,7 @@ struct run {
 	int janitor, signal_fd, timer_fd;
 	bool draws_progress;
 	struct report report;
+	struct placement placement;
 	uint64_t n_ticks;
 	uint64_t stuck_since_ns, stuck_work, stuck_stall_ns; /* while swap is full */
 };
@@ -148,6 +150,7 @@ static void tick(struct run *r)
 	if (r->n_ticks++ % TICKS_A_SECOND == 0) {
 		gmm_balloon_tick(r->machine.guest.balloon);
 		watch_full_swap(r);
+		placement_tick(&r->placement);
 	}
 }
 
@@ -282,8 +285,11 @@ static int run(struct run *r)
 		return status;
 	if (r->machine.is_foreign)
 		terminal_begin();
-	if (vm_start(r->machine.guest.vm) == 0)
+	if (vm_start(r->machine.guest.vm) == 0) {
+		placement_start(&r->placement, r->machine.guest.vm, r->machine.worker,
+				r->options.placement);
 		watch(r);
+	}
 	return finish(r);
 }
 
