@@ -10,7 +10,7 @@
 #include "list.h"
 #include "loads.h"
 
-#define BYTES_PER_OP 4096u
+#define BYTES_PER_OP 16384u
 
 static uint64_t balloon_bytes;
 static long balloon_given;
@@ -53,7 +53,7 @@ static int all_main(int argc, char **argv)
 	ok = malloc_load(bytes, bytes / BYTES_PER_OP, 1, inflate) == 0;
 	ok &= deflate();
 	ok &= touch_load(part, 2, "rand", 1) == 0;
-	ok &= zipf_load(part, part / BYTES_PER_OP * 4, 990000, 50, 1) == 0;
+	ok &= zipf_load(part, part / PAGE_BYTES * 2, 990000, 50, 1) == 0;
 	printf("all: bytes=%lu balloon_bytes=%ld %s\n", bytes,
 	       balloon_given > 0 ? balloon_given : 0, verdict(ok));
 	return ok ? 0 : EXIT_FAILED;
