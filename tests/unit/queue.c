@@ -120,5 +120,23 @@ START_TEST(sizes_are_checked)
 }
 END_TEST
 
+/* With so many pages an entry has no room for a tag: all old ones of a page look alive. */
+START_TEST(a_ring_full_of_doubles_is_swept)
+{
+	struct queue_set set = make(UINT64_C(1) << 32);
+	uint64_t page;
+
+	for (unsigned i = 0; i < set.rings[0].capacity; i++)
+		queue_push(&set, 1, 7);
+	queue_push(&set, 1, 9);
+	ck_assert_uint_eq(set.rings[0].n, 2);
+	expect(&set, 1, 7);
+	expect(&set, 1, 9);
+	ck_assert(!queue_pop(&set, 1, &page));
+	queue_fini(&set);
+}
+END_TEST
+
 UNIT_MAIN("queue", first_in_first_out, a_dropped_page_does_not_come_up,
-	  dead_entries_never_fill_a_ring, trimming_keeps_order, sizes_are_checked)
+	  dead_entries_never_fill_a_ring, trimming_keeps_order, sizes_are_checked,
+	  a_ring_full_of_doubles_is_swept)

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -280,6 +281,45 @@ START_TEST(a_file_cut_short_costs_only_the_pages_in_it)
 }
 END_TEST
 
+/* One page of those read together cannot be written to. */
+static void check_one_bad_page(bool no_uring)
+{
+	struct gmm_store *st = make((struct gmm_store_file_config){.no_uring = no_uring});
+	unsigned char *pages = help_pages(8), *in = help_pages(8);
+	uint64_t slots[8];
+	int results[8];
+
+	for (unsigned i = 0; i < 8; i++)
+		help_fill_noise(pages + i * GMM_PAGE_BYTES, i);
+	ck_assert_uint_eq(help_write(st, pages, 8, slots, NULL), 0);
+	ck_assert_int_eq(mprotect(in + 3 * GMM_PAGE_BYTES, GMM_PAGE_BYTES, PROT_READ), 0);
+	help_read(st, in, 8, slots, results);
+	ck_assert_int_eq(mprotect(in + 3 * GMM_PAGE_BYTES, GMM_PAGE_BYTES, PROT_READ | PROT_WRITE),
+			 0);
+	for (unsigned i = 0; i < 8; i++) {
+		ck_assert_int_eq(results[i], i == 3 ? -EIO : 0);
+		if (i != 3)
+			ck_assert_int_eq(memcmp(in + i * GMM_PAGE_BYTES, pages + i * GMM_PAGE_BYTES,
+						GMM_PAGE_BYTES),
+					 0);
+	}
+	gmm_store_free(st);
+	free(in);
+	free(pages);
+}
+
+START_TEST(an_error_costs_only_its_page)
+{
+	check_one_bad_page(false);
+}
+END_TEST
+
+START_TEST(an_error_costs_only_its_page_without_io_uring)
+{
+	check_one_bad_page(true);
+}
+END_TEST
+
 /* The file's descriptor is exchanged for one that refuses writes. */
 START_TEST(places_that_fail_are_not_used_again)
 {
@@ -395,6 +435,7 @@ static void check_punch(bool no_uring)
 		st->ops->release(st, slots[i], N);
 	maintain_all(st);
 	ck_assert_uint_lt(blocks_bytes(st), full / 16);
+	ck_assert_uint_eq(((struct file_store *)st)->slots.n_stale, 0); /* and it knows */
 	check_round_trip(st, N);
 	gmm_store_free(st);
 	free(pages);
@@ -478,6 +519,7 @@ UNIT_MAIN("store_file", pages_come_back_over_io_uring, pages_come_back_without_i
 	  a_full_disk_costs_no_page, a_short_write_ends_page_by_page,
 	  a_short_write_ends_page_by_page_without_io_uring, a_changed_byte_is_noticed,
 	  a_file_cut_short_costs_only_the_pages_in_it, places_that_fail_are_not_used_again,
+	  an_error_costs_only_its_page, an_error_costs_only_its_page_without_io_uring,
 	  a_slot_released_under_a_read_is_not_reused_before_it_ends, reads_of_nothing_are_refused,
 	  blocks_go_back_to_the_file_system, blocks_go_back_without_io_uring, bad_paths_are_refused,
 	  bad_capacities_are_refused, bookkeeping_grows_with_use)
