@@ -115,7 +115,7 @@ START_TEST(twogen_spares_what_proved_hot)
 		ck_assert_uint_ge(pick_one(p), 4);
 		p->ops->insert(p, i, GMM_POLICY_SWAP_IN);
 	}
-	/* Down to the young quarter, then the old in their order. */
+	/* Down to the young eighth, then the old in their order. */
 	while (pick_one(p) > 3)
 		;
 	ck_assert_uint_eq(pick_one(p), 1);
@@ -141,8 +141,8 @@ static void machine_evict(struct machine *m)
 
 	if (m->state[*place] == 2)
 		m->state[*place] = 0;
-	*place = pick_one(m->p);
-	ck_assert_uint_eq(m->state[*place], 1);
+	if (m->p->ops->pick(m->p, place, 1) != 1 || m->state[*place] != 1)
+		ck_abort_msg("not a resident page: %lu", (unsigned long)*place);
 	m->state[*place] = 2;
 	m->evicted_at[*place] = m->n_evicted;
 	m->n_resident--;
@@ -214,7 +214,7 @@ START_TEST(twogen_beats_fifo_under_scans)
 
 	swap_ins_of("clock", true);
 	swap_ins_of("random", true);
-	ck_assert_uint_lt(twogen, fifo * 9 / 10);
+	ck_assert_uint_lt(twogen, fifo * 8 / 10);
 }
 END_TEST
 
@@ -224,7 +224,7 @@ START_TEST(twogen_beats_fifo_without_scans)
 
 	swap_ins_of("clock", false);
 	swap_ins_of("random", false);
-	ck_assert_uint_lt(twogen, fifo);
+	ck_assert_uint_lt(twogen, fifo * 95 / 100);
 }
 END_TEST
 
