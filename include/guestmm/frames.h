@@ -323,14 +323,23 @@ static inline unsigned gmm_fr_emit(uint64_t base, uint64_t mask, uint64_t *frame
 	return n;
 }
 
+/* The frames of word w that exist. In a sound block the others are in use for ever; this
+ * is for one that is not. */
+static inline uint64_t gmm_fr_exist(struct gmm_fr r, uint64_t w)
+{
+	if (w < r.n_frames / 64)
+		return GMM_FR_ALL;
+	return w == r.n_frames / 64 ? ~(GMM_FR_ALL << (r.n_frames % 64)) : 0;
+}
+
 /* Takes up to n frames of word w. The caller calls gmm_fr_filled() afterwards. */
 static inline unsigned gmm_fr_take_word(struct gmm_fr r, uint64_t w, unsigned n, uint64_t *frames)
 {
 	uint64_t *word = gmm_fr_words(r) + w;
-	uint64_t old = gmm_fr_load(word);
+	uint64_t old = gmm_fr_load(word), exist = gmm_fr_exist(r, w);
 
-	for (unsigned i = 0; ~old && i < GMM_FR_TRIES; i++) {
-		uint64_t mask = gmm_fr_lowest(~old, n);
+	for (unsigned i = 0; (~old & exist) && i < GMM_FR_TRIES; i++) {
+		uint64_t mask = gmm_fr_lowest(~old & exist, n);
 
 		if (gmm_fr_cas(word, &old, old | mask))
 			return gmm_fr_emit(w * 64, mask, frames);
@@ -611,12 +620,16 @@ GMM_FR_SLOW int gmm_fr_get_many(struct gmm_fr r, unsigned caller, unsigned n, ui
 		return -GMM_FRAMES_EINVAL;
 	if (area < gmm_fr_n_areas(r.n_frames))
 		taken = gmm_fr_take_area(r, area, n, frames);
-	for (unsigned i = 0; taken < n && i < GMM_FR_TRIES; i++) {
+	for (unsigned vain = 0; taken < n && vain < 16;) {
+		unsigned got;
+
 		area = gmm_fr_choose(r, area, caller < GMM_FRAMES_CALLERS);
 		if (area == GMM_FR_ALL)
 			break;
 		gmm_fr_move(r, c, area * GMM_FRAMES_HUGE);
-		taken += gmm_fr_take_area(r, area, n - taken, frames + taken);
+		got = gmm_fr_take_area(r, area, n - taken, frames + taken);
+		taken += got;
+		vain += !got;
 	}
 	if (taken == n)
 		gmm_fr_next_word(r, c, frames[n - 1]);
@@ -656,6 +669,8 @@ static inline int gmm_fr_get(struct gmm_fr r, unsigned caller, unsigned n, uint6
 		if (v == GMM_FR_ALL)
 			return gmm_fr_get_many(r, caller, 1, frames);
 		x = (x & ~UINT64_C(63)) + (unsigned)__builtin_ctzll(~v);
+		if (x >= r.n_frames)
+			return gmm_fr_get_many(r, caller, 1, frames);
 	}
 	bit = UINT64_C(1) << (x % 64);
 	if (__atomic_fetch_or(word, bit, __ATOMIC_SEQ_CST) & bit) /* somebody was faster */

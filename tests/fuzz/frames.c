@@ -1,0 +1,107 @@
+/* Operations on an allocator whose block the other side writes to as it likes: the input is the
+ * block's bytes at first, then operations, some of which overwrite a word of the block. Whatever it
+ * holds, nothing outside of it is touched (the address sanitizer looks), no frame outside [0,
+ * n_frames) comes out, no frame is named twice in a batch, every call ends (libFuzzer's timeout).
+ */
+#include <guestmm/frames.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct input {
+	const uint8_t *at;
+	size_t left;
+};
+
+static uint64_t take(struct input *in, size_t bytes)
+{
+	uint64_t x = 0;
+
+	if (bytes > in->left)
+		bytes = in->left;
+	memcpy(&x, in->at, bytes);
+	in->at += bytes;
+	in->left -= bytes;
+	return x;
+}
+
+static void must(bool ok)
+{
+	if (!ok)
+		abort();
+}
+
+static void one_get(struct gmm_fr r, struct input *in)
+{
+	uint64_t frames[GMM_FRAMES_HUGE];
+	unsigned caller = (unsigned)take(in, 1) - 1, n = (unsigned)take(in, 2) % 520;
+
+	if (gmm_fr_get(r, caller, n, frames))
+		return;
+	for (unsigned i = 0; i < n; i++)
+		must(frames[i] < r.n_frames && (i == 0 || frames[i] > frames[i - 1]));
+}
+
+static void one_put(struct gmm_fr r, struct input *in)
+{
+	uint64_t frames[GMM_FRAMES_HUGE], first = take(in, 2), stride = take(in, 1);
+	unsigned caller = (unsigned)take(in, 1), n = (unsigned)take(in, 2) % 512 + 1;
+
+	for (unsigned i = 0; i < n; i++)
+		frames[i] = first + i * stride;
+	gmm_fr_put(r, caller, n, frames);
+}
+
+static void one_op(struct gmm_fr r, struct input *in, size_t bytes)
+{
+	uint64_t first;
+
+	switch (take(in, 1) % 8) {
+	case 0:
+	case 1:
+		one_get(r, in);
+		break;
+	case 2:
+		one_put(r, in);
+		break;
+	case 3:
+		if (!gmm_fr_get_huge(r, (unsigned)take(in, 1), &first))
+			must(first % GMM_FRAMES_HUGE == 0 && first < r.n_frames &&
+			     r.n_frames - first >= GMM_FRAMES_HUGE);
+		break;
+	case 4:
+		gmm_fr_put_huge(r, (unsigned)take(in, 1), take(in, 2) & ~UINT64_C(255));
+		break;
+	case 5:
+		gmm_fr_claim(r, take(in, 2), take(in, 2));
+		break;
+	case 6:
+		must(gmm_fr_n_free(r) <= r.n_frames);
+		must(gmm_fr_n_free_huge(r) <= r.n_frames / GMM_FRAMES_HUGE);
+		gmm_fr_is_free(r, take(in, 8));
+		break;
+	case 7:
+		first = take(in, 2) % (bytes / 8);
+		((uint64_t *)(void *)r.f)[first] = take(in, 8);
+		break;
+	}
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct input in = {data, size};
+	uint64_t n_frames = take(&in, 2) % 5000 + 1, fill = take(&in, 1);
+	size_t bytes = gmm_frames_bytes(n_frames);
+	struct gmm_frames *f = malloc(bytes);
+	struct gmm_fr r = {f, n_frames};
+
+	must(f != NULL);
+	if (fill % 4 == 0)
+		must(!gmm_frames_init(f, bytes, n_frames));
+	else
+		memset(f, (int)fill, bytes);
+	f->n_frames = ~n_frames; /* what the block says of its size is not believed */
+	while (in.left)
+		one_op(r, &in, bytes);
+	free(f);
+	return 0;
+}
