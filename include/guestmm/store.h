@@ -52,7 +52,8 @@ struct gmm_store_stats {
 	uint64_t read_bytes, written_bytes; /* bytes that went to or came from it */
 	uint64_t errors;		    /* operations that ended with an error */
 	uint64_t n_slots_used, n_slots;	    /* n_slots: 0 where there is no fixed number */
-	uint64_t metadata_bytes;	    /* host memory the store's bookkeeping takes */
+	uint64_t metadata_bytes;	    /* host memory its bookkeeping takes: what grows with the slots, */
+	uint64_t fixed_bytes;		    /* and what it takes however few there are */
 	uint64_t held_bytes;		    /* host memory that holds stored pages (ram) */
 	uint32_t flags;			    /* GMM_STORE_ASYNC, GMM_STORE_DIRECT */
 };

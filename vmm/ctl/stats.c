@@ -74,9 +74,9 @@ static json_t *vcpus_json(const struct run_stats *st)
 
 static json_t *process_json(const struct run_stats *st)
 {
-	return json_pack("{s:I, s:I, s:I}", "rss_peak_bytes", num(st->rss_peak_bytes),
+	return json_pack("{s:I, s:I, s:I, s:I}", "rss_peak_bytes", num(st->rss_peak_bytes),
 			 "metadata_bytes", num(st->mm.metadata_bytes), "rss_bytes",
-			 num(st->rss_bytes));
+			 num(st->rss_bytes), "fixed_bytes", num(st->mm.fixed_bytes));
 }
 
 /* The object's flat keys up to "poisoned_pages", in the schema's order. */

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "clean.h"
 #include "fatal.h"
 
 #define FAULT_AROUND_MAX 64u  /* zero pages for one fault */
@@ -321,7 +322,7 @@ static int fault_install(struct gmm_space *s, struct transfer *x)
 	CHECK(ret != -EEXIST, "page %u was mapped behind the library's back", x->page);
 	if (ret)
 		return ret;
-	if (x->discard && x->store == s->store) {
+	if (x->store == s->store && (x->discard || !clean_may_keep(s))) {
 		s->store->ops->release(s->store, &slot, 1);
 		slot = GMM_SLOT_NONE;
 	}

@@ -12,6 +12,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "clean.h"
 #include "fatal.h"
 #include "fault.h"
 #include "reclaim.h"
@@ -430,6 +431,8 @@ static void space_idle(struct gmm_space *s)
 	}
 	if (bay_n_free(&s->bay) > SPACE_IDLE_MAX)
 		bay_trim(&s->bay, SPACE_SCRUB);
+	if (s->store)
+		s->store->ops->maintain(s->store);
 }
 
 static void space_drain_fd(int fd)
@@ -479,6 +482,7 @@ static int space_dispatch_locked(struct gmm_space *s)
 	}
 	if (s->n_waiting)
 		space_serve_waiting(s);
+	clean_balance(s);
 	more = reclaim_balance(s);
 	if (s->n_waiting)
 		space_serve_waiting(s);
@@ -524,12 +528,7 @@ static void stats_io_add(struct gmm_store_stats *sum, struct gmm_store *st)
 	sum->read_bytes += one.read_bytes;
 	sum->errors += one.errors;
 	sum->metadata_bytes += one.metadata_bytes;
-}
-
-static uint64_t space_metadata_bytes(const struct gmm_space *s, const struct gmm_store_stats *io)
-{
-	return sizeof(*s) + s->pages.n_pages * sizeof(uint64_t) + s->bay.metadata_bytes +
-	       (s->policy ? s->policy_ops->metadata_bytes(s->policy) : 0) + io->metadata_bytes;
+	sum->fixed_bytes += one.fixed_bytes;
 }
 
 static void stats_windows(struct gmm_space *s, struct gmm_stats *out)
@@ -591,7 +590,8 @@ void gmm_space_stats(struct gmm_space *s, struct gmm_stats *out)
 	out->stall_full_ns = s->stall.full_ns;
 	memcpy(out->stall_some_avg, s->stall.some_avg, sizeof(out->stall_some_avg));
 	memcpy(out->stall_full_avg, s->stall.full_avg, sizeof(out->stall_full_avg));
-	out->metadata_bytes = space_metadata_bytes(s, &out->io);
+	out->metadata_bytes = clean_metadata_bytes(s, &out->io);
+	out->fixed_bytes = sizeof(*s) + s->bay.metadata_bytes + out->io.fixed_bytes;
 	out->prezeroed_bytes = (uint64_t)s->bay.zero.n << GMM_PAGE_SHIFT;
 	pthread_mutex_unlock(&s->lock);
 }

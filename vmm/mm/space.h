@@ -89,6 +89,11 @@ struct gmm_space {
 		int error;
 		uint64_t until_ns, backoff_ns;
 	} block;
+	struct { /* see clean.h */
+		bool has_room;
+		page_no hand; /* where the sweep goes on */
+		uint64_t trimmed_at; /* evictions when the policy was trimmed */
+	} clean;
 	uint64_t reclaim_asked; /* pages, by gmm_space_reclaim() */
 	uint64_t held_pages;
 	uint32_t stamp_unit; /* evictions for one step of a stamp */

@@ -83,6 +83,13 @@ static void faulty_release(struct gmm_store *st, const uint64_t *slots, unsigned
 	under->ops->release(under, slots, n);
 }
 
+static bool faulty_holds(struct gmm_store *st, uint64_t slot, const void *page)
+{
+	struct gmm_store *under = faulty_of(st)->under;
+
+	return under->ops->holds && under->ops->holds(under, slot, page);
+}
+
 static int faulty_maintain(struct gmm_store *st)
 {
 	struct gmm_store *under = faulty_of(st)->under;
@@ -115,6 +122,7 @@ static const struct gmm_store_ops faulty_ops = {
 	.fd = faulty_fd,
 	.release = faulty_release,
 	.maintain = faulty_maintain,
+	.holds = faulty_holds,
 	.stats = faulty_stats,
 	.free = faulty_free,
 };

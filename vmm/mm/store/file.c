@@ -369,8 +369,8 @@ static void file_stats(struct gmm_store *st, struct gmm_store_stats *out)
 	*out = f->stats;
 	out->n_slots = f->slots.n - f->n_bad;
 	out->n_slots_used = f->slots.n_taken - f->n_bad;
-	out->metadata_bytes = sizeof(*f) + f->n_batches * sizeof(*f->batches) +
-			      f->slots.n_high * sizeof(*f->sums) + slots_metadata_bytes(&f->slots);
+	out->fixed_bytes = sizeof(*f) + f->n_batches * sizeof(*f->batches);
+	out->metadata_bytes = f->slots.n_high * sizeof(*f->sums) + slots_metadata_bytes(&f->slots);
 	out->flags =
 		(f->has_ring ? GMM_STORE_ASYNC : 0u) | (f->backing.direct ? GMM_STORE_DIRECT : 0u);
 }

@@ -110,8 +110,8 @@ static void ram_stats(struct gmm_store *st, struct gmm_store_stats *out)
 
 	*out = r->stats;
 	out->held_bytes = spans_held_bytes(&r->spans);
-	out->metadata_bytes = sizeof(*r) - sizeof(r->spans) + (uint64_t)LZ4_sizeofState() +
-			      spans_metadata_bytes(&r->spans);
+	out->fixed_bytes = sizeof(*r) - sizeof(r->spans) + (uint64_t)LZ4_sizeofState();
+	out->metadata_bytes = spans_metadata_bytes(&r->spans);
 	out->flags = GMM_STORE_ASYNC;
 }
 

@@ -89,7 +89,7 @@ static int same_maintain(struct gmm_store *st)
 static void same_stats(struct gmm_store *st, struct gmm_store_stats *out)
 {
 	*out = same_of(st)->stats;
-	out->metadata_bytes = sizeof(struct same);
+	out->fixed_bytes = sizeof(struct same);
 	out->flags = GMM_STORE_ASYNC;
 }
 

@@ -425,8 +425,7 @@ static int tier_maintain(struct gmm_store *st)
 
 static uint64_t own_metadata_bytes(const struct tier *t)
 {
-	uint64_t bytes = sizeof(*t) + N_MOVES * GMM_PAGE_BYTES +
-			 t->handles.n_touched * sizeof(struct handle);
+	uint64_t bytes = t->handles.n_touched * sizeof(struct handle);
 
 	for (const struct tier_chunk *chunk = t->chunks; chunk; chunk = chunk->next)
 		bytes += sizeof(*chunk);
@@ -443,6 +442,7 @@ static void tier_stats(struct gmm_store *st, struct gmm_store_stats *out)
 	*out = (struct gmm_store_stats){
 		.errors = t->n_errors,
 		.metadata_bytes = own_metadata_bytes(t),
+		.fixed_bytes = sizeof(*t) + N_MOVES * GMM_PAGE_BYTES,
 		.flags = GMM_STORE_ASYNC,
 	};
 	for (unsigned i = 0; i < t->n; i++) {
@@ -455,6 +455,7 @@ static void tier_stats(struct gmm_store *st, struct gmm_store_stats *out)
 		out->written_bytes += level.written_bytes;
 		out->n_slots_used += level.n_slots_used;
 		out->metadata_bytes += level.metadata_bytes;
+		out->fixed_bytes += level.fixed_bytes;
 		out->held_bytes += level.held_bytes;
 		out->flags = (out->flags & level.flags) |
 			     ((out->flags | level.flags) & GMM_STORE_DIRECT);

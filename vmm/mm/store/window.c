@@ -176,7 +176,7 @@ static int window_maintain(struct gmm_store *st)
 static void window_stats(struct gmm_store *st, struct gmm_store_stats *out)
 {
 	*out = window_of(st)->stats;
-	out->metadata_bytes = sizeof(struct window);
+	out->fixed_bytes = sizeof(struct window);
 }
 
 static void window_free(struct gmm_store *st)
