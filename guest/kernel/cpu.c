@@ -8,18 +8,18 @@
 
 #include "kernel.h"
 
-#define MSR_APIC_BASE	0x1bu
-#define MSR_STAR	0xc0000081u
-#define MSR_LSTAR	0xc0000082u
-#define MSR_SFMASK	0xc0000084u
-#define MSR_X2APIC_EOI	0x80bu
-#define MSR_X2APIC_SVR	0x80fu
-#define MSR_X2APIC_ICR	0x830u
+#define MSR_APIC_BASE	 0x1bu
+#define MSR_STAR	 0xc0000081u
+#define MSR_LSTAR	 0xc0000082u
+#define MSR_SFMASK	 0xc0000084u
+#define MSR_X2APIC_EOI	 0x80bu
+#define MSR_X2APIC_SVR	 0x80fu
+#define MSR_X2APIC_ICR	 0x830u
 #define MSR_X2APIC_TIMER 0x832u
 #define MSR_TSC_DEADLINE 0x6e0u
-#define TIMER_DEADLINE	(UINT64_C(2) << 17)
-#define APIC_ENABLE	(UINT64_C(1) << 11)
-#define APIC_X2		(UINT64_C(1) << 10)
+#define TIMER_DEADLINE	 (UINT64_C(2) << 17)
+#define APIC_ENABLE	 (UINT64_C(1) << 11)
+#define APIC_X2		 (UINT64_C(1) << 10)
 
 #define RFLAGS_IF UINT64_C(0x200)
 
@@ -85,7 +85,9 @@ static void tables_load(struct cpu *c)
 	__asm__ volatile("lgdt %0" : : "m"(gdtr));
 	__asm__ volatile("lidt %0" : : "m"(idtr));
 	__asm__ volatile("push %0; lea 1f(%%rip), %%rax; push %%rax; lretq; 1:"
-			 : : "i"(KERNEL_CS) : "rax", "memory");
+			 :
+			 : "i"(KERNEL_CS)
+			 : "rax", "memory");
 	__asm__ volatile("mov %0, %%ds; mov %0, %%es; mov %0, %%fs; mov %0, %%gs" : : "r"(0));
 	__asm__ volatile("mov %0, %%ss" : : "r"(KERNEL_SS));
 	__asm__ volatile("ltr %w0" : : "r"(TSS_FIRST + 16 * c->index));

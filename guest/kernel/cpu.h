@@ -35,23 +35,23 @@ struct tss {
 _Static_assert(sizeof(struct tss) == 104, "the processor's layout");
 
 enum cpu_state {
-	CPU_OFF,  /* has not arrived yet */
-	CPU_IDLE, /* no thread */
-	CPU_BUSY, /* runs its thread, or the kernel for it */
+	CPU_OFF,    /* has not arrived yet */
+	CPU_IDLE,   /* no thread */
+	CPU_BUSY,   /* runs its thread, or the kernel for it */
 	CPU_ASLEEP, /* its thread waits: it will flush its TLB before it goes on */
 };
 
 struct cpu {
 	unsigned index;
-	enum cpu_state state;	 /* kernel lock */
-	bool flush;		 /* atomic: another CPU wants the TLB flushed */
-	bool has_lock;		 /* own */
-	uint64_t sig_mask;	 /* own */
+	enum cpu_state state;		     /* kernel lock */
+	bool flush;			     /* atomic: another CPU wants the TLB flushed */
+	bool has_lock;			     /* own */
+	uint64_t sig_mask;		     /* own */
 	uint64_t alt_stack, alt_stack_bytes; /* own */
-	uint64_t clear_child_tid; /* own: set to 0 and woken when the thread ends */
-	uint64_t futex;		 /* kernel lock: the word its thread waits on, 0 when woken */
+	uint64_t clear_child_tid;	     /* own: set to 0 and woken when the thread ends */
+	uint64_t futex; /* kernel lock: the word its thread waits on, 0 when woken */
 	uint32_t futex_bits;
-	struct regs start;	 /* kernel lock: where a new thread begins */
+	struct regs start; /* kernel lock: where a new thread begins */
 	uint64_t start_fs;
 	struct tss tss;
 };
@@ -122,7 +122,10 @@ static inline void invlpg(uint64_t address)
 
 static inline void wrmsr(uint32_t msr, uint64_t v)
 {
-	__asm__ volatile("wrmsr" : : "c"(msr), "a"((uint32_t)v), "d"((uint32_t)(v >> 32)) : "memory");
+	__asm__ volatile("wrmsr"
+			 :
+			 : "c"(msr), "a"((uint32_t)v), "d"((uint32_t)(v >> 32))
+			 : "memory");
 }
 
 static inline uint64_t rdmsr(uint32_t msr)

@@ -41,8 +41,7 @@ static const char *segment_fault(const Elf64_Phdr *ph, uint64_t base, uint64_t b
 	if (ph->p_offset % PAGE != ph->p_vaddr % PAGE)
 		return "a segment is not page-aligned in the file";
 	if (ph->p_vaddr > ELF_USER_END || ph->p_vaddr + base < ELF_USER_START ||
-	    ph->p_vaddr + base > ELF_USER_END ||
-	    ph->p_memsz > ELF_USER_END - (ph->p_vaddr + base))
+	    ph->p_vaddr + base > ELF_USER_END || ph->p_memsz > ELF_USER_END - (ph->p_vaddr + base))
 		return "a segment lies outside the programs' addresses";
 	return NULL;
 }

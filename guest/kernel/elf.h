@@ -12,18 +12,18 @@
 #define ELF_BASE       UINT64_C(0x555555554000)
 
 struct elf_segment {
-	uint64_t vaddr;	      /* with the base added */
-	uint64_t offset;      /* in the image; congruent to vaddr modulo 4 KiB */
-	uint64_t file_bytes;  /* <= memory_bytes */
+	uint64_t vaddr;	     /* with the base added */
+	uint64_t offset;     /* in the image; congruent to vaddr modulo 4 KiB */
+	uint64_t file_bytes; /* <= memory_bytes */
 	uint64_t memory_bytes;
-	uint32_t prot;	      /* VMA_* */
+	uint32_t prot; /* VMA_* */
 };
 
 struct elf_program {
 	uint64_t entry;
-	uint64_t phdr;	      /* address of the program headers in memory, or 0 */
+	uint64_t phdr; /* address of the program headers in memory, or 0 */
 	uint16_t n_phdr;
-	uint64_t end;	      /* first address past all segments */
+	uint64_t end; /* first address past all segments */
 	unsigned n_segments;
 	struct elf_segment segments[ELF_MAX_SEGMENTS];
 };

@@ -107,10 +107,21 @@ static uint64_t build_stack(const struct elf_program *p)
 	const uint64_t random = sp;
 	sp = (sp - bytes - 1) & ~UINT64_C(15);
 	const uint64_t aux[] = {
-		AT_PHDR, p->phdr, AT_PHENT, sizeof(Elf64_Phdr), AT_PHNUM, p->phdr ? p->n_phdr : 0,
-		AT_PAGESZ, PAGE_BYTES, AT_ENTRY, p->entry, AT_BASE, 0, AT_FLAGS, 0, AT_UID, 0,
-		AT_EUID, 0, AT_GID, 0, AT_EGID, 0, AT_SECURE, 0, AT_CLKTCK, 100, AT_RANDOM, random,
-		AT_NULL, 0,
+		AT_PHDR,   p->phdr,
+		AT_PHENT,  sizeof(Elf64_Phdr),
+		AT_PHNUM,  p->phdr ? p->n_phdr : 0,
+		AT_PAGESZ, PAGE_BYTES,
+		AT_ENTRY,  p->entry,
+		AT_BASE,   0,
+		AT_FLAGS,  0,
+		AT_UID,	   0,
+		AT_EUID,   0,
+		AT_GID,	   0,
+		AT_EGID,   0,
+		AT_SECURE, 0,
+		AT_CLKTCK, 100,
+		AT_RANDOM, random,
+		AT_NULL,   0,
 	};
 	words[0] = copy_strings(sp, bytes, &words[1]);
 	n = 1 + words[0];

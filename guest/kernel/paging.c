@@ -211,9 +211,8 @@ void paging_protect(uint64_t start, uint64_t end, uint32_t prot)
 			continue;
 		owe(at, next);
 		if (*pde & PTE_HUGE && next - at == HUGE_BYTES) {
-			*pde = *pde & PTE_OWNED
-				       ? (*pde & PTE_FRAME) | PTE_OWNED | PTE_HUGE | bits
-				       : 0;
+			*pde = *pde & PTE_OWNED ? (*pde & PTE_FRAME) | PTE_OWNED | PTE_HUGE | bits
+						: 0;
 			continue;
 		}
 		table = pd_table(pde);

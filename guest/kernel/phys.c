@@ -15,8 +15,8 @@
 
 #include <guestmm/frames.h>
 
-#define CACHE	    64u
-#define MAX_RUNS    256u
+#define CACHE	     64u
+#define MAX_RUNS     256u
 #define REPORT_WORTH 64u /* dirty pages from which a report pays */
 
 uint64_t phys_n_pages;
@@ -87,7 +87,8 @@ void phys_init(void)
 	claim(boot.used.start, boot.used.end);
 	if (boot.kernel.start < boot.used.start || boot.kernel.end > boot.used.end)
 		claim(boot.kernel.start, boot.kernel.end);
-	if (boot.shared_gpa && !(boot.shared_gpa >= boot.used.start && boot.shared_gpa < boot.used.end))
+	if (boot.shared_gpa &&
+	    !(boot.shared_gpa >= boot.used.start && boot.shared_gpa < boot.used.end))
 		claim(boot.shared_gpa, boot.shared_gpa + PAGE_BYTES);
 	n_free = gmm_frames_n_free(frames);
 }

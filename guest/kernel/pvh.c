@@ -94,8 +94,8 @@ static uint64_t build_tables(void)
 	map_small(pml4, (uint64_t)kernel_start, (uint64_t)kernel_text_end, low(kernel_start), 0);
 	map_small(pml4, (uint64_t)kernel_text_end, (uint64_t)kernel_rodata_end,
 		  low(kernel_text_end), PTE_NX);
-	map_small(pml4, (uint64_t)kernel_rodata_end, (uint64_t)kernel_end,
-		  low(kernel_rodata_end), PTE_W | PTE_NX);
+	map_small(pml4, (uint64_t)kernel_rodata_end, (uint64_t)kernel_end, low(kernel_rodata_end),
+		  PTE_W | PTE_NX);
 	for (uint64_t at = STACKS + PAGE_BYTES; at < STACKS + STACK_STRIDE; at += PAGE_BYTES)
 		map_small(pml4, at, at + PAGE_BYTES, (uint64_t)new_table(), PTE_W | PTE_NX);
 	return (uint64_t)pml4;

@@ -33,11 +33,28 @@ static _Noreturn void die(const struct regs *r, int signal, uint64_t address)
 static void fill_context(struct sig_context *c, const struct regs *r, uint64_t address)
 {
 	*c = (struct sig_context){
-		.r8 = r->r8, .r9 = r->r9, .r10 = r->r10, .r11 = r->r11, .r12 = r->r12,
-		.r13 = r->r13, .r14 = r->r14, .r15 = r->r15, .rdi = r->rdi, .rsi = r->rsi,
-		.rbp = r->rbp, .rbx = r->rbx, .rdx = r->rdx, .rax = r->rax, .rcx = r->rcx,
-		.rsp = r->rsp, .rip = r->rip, .rflags = r->rflags,
-		.cs = USER_CS, .ss = USER_SS, .error = r->error, .trap = r->vector,
+		.r8 = r->r8,
+		.r9 = r->r9,
+		.r10 = r->r10,
+		.r11 = r->r11,
+		.r12 = r->r12,
+		.r13 = r->r13,
+		.r14 = r->r14,
+		.r15 = r->r15,
+		.rdi = r->rdi,
+		.rsi = r->rsi,
+		.rbp = r->rbp,
+		.rbx = r->rbx,
+		.rdx = r->rdx,
+		.rax = r->rax,
+		.rcx = r->rcx,
+		.rsp = r->rsp,
+		.rip = r->rip,
+		.rflags = r->rflags,
+		.cs = USER_CS,
+		.ss = USER_SS,
+		.error = r->error,
+		.trap = r->vector,
 		.cr2 = address,
 	};
 }
@@ -57,8 +74,8 @@ static bool push_frame(struct regs *r, int signal, int code, uint64_t address)
 	sp = ((fp - sizeof(f)) & ~UINT64_C(15)) - 8;
 	fill_context(&f.uc.context, r, address);
 	f.uc.context.fpstate = fp;
-	f.uc.stack = (struct sig_stack){c->alt_stack, c->alt_stack_bytes ? 0 : 2, 0,
-					c->alt_stack_bytes};
+	f.uc.stack =
+		(struct sig_stack){c->alt_stack, c->alt_stack_bytes ? 0 : 2, 0, c->alt_stack_bytes};
 	f.uc.mask = c->sig_mask;
 	f.info.number = signal;
 	f.info.code = code;
@@ -104,8 +121,7 @@ void signal_self(struct regs *r, int signal)
 	else if (has_handler(signal) && signal != SIGKILL && signal != SIGSTOP) {
 		if (!push_frame(r, signal, -6 /* SI_TKILL */, 1))
 			die(r, SIGSEGV, r->rsp);
-	} else if (signal == SIGKILL ||
-		   (actions[signal].handler == 0 && !(ignored & bit(signal))))
+	} else if (signal == SIGKILL || (actions[signal].handler == 0 && !(ignored & bit(signal))))
 		process_exit(128 + (unsigned)signal, (unsigned)signal);
 }
 
@@ -126,10 +142,25 @@ void signal_return(struct regs *r)
 		__asm__ volatile("fxrstor64 %0" : : "m"(fpu[c->index]));
 	}
 	*r = (struct regs){
-		.r15 = s->r15, .r14 = s->r14, .r13 = s->r13, .r12 = s->r12, .rbp = s->rbp,
-		.rbx = s->rbx, .r11 = s->r11, .r10 = s->r10, .r9 = s->r9, .r8 = s->r8,
-		.rdi = s->rdi, .rsi = s->rsi, .rdx = s->rdx, .rcx = s->rcx, .rax = s->rax,
-		.rip = s->rip, .cs = USER_CS, .ss = USER_SS, .rsp = s->rsp,
+		.r15 = s->r15,
+		.r14 = s->r14,
+		.r13 = s->r13,
+		.r12 = s->r12,
+		.rbp = s->rbp,
+		.rbx = s->rbx,
+		.r11 = s->r11,
+		.r10 = s->r10,
+		.r9 = s->r9,
+		.r8 = s->r8,
+		.rdi = s->rdi,
+		.rsi = s->rsi,
+		.rdx = s->rdx,
+		.rcx = s->rcx,
+		.rax = s->rax,
+		.rip = s->rip,
+		.cs = USER_CS,
+		.ss = USER_SS,
+		.rsp = s->rsp,
 		.rflags = (s->rflags & USER_FLAGS) | user_rflags,
 	};
 	c->sig_mask = f.uc.mask & ~(bit(SIGKILL) | bit(SIGSTOP));

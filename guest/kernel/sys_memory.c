@@ -23,8 +23,8 @@ static uint64_t page_up(uint64_t v)
 /* Whole pages within the programs' half. */
 static bool range_ok(uint64_t address, uint64_t bytes)
 {
-	return address % PAGE_BYTES == 0 && bytes && bytes <= USER_END &&
-	       address >= MMAP_LOW && address <= USER_END - page_up(bytes);
+	return address % PAGE_BYTES == 0 && bytes && bytes <= USER_END && address >= MMAP_LOW &&
+	       address <= USER_END - page_up(bytes);
 }
 
 static int unmap(uint64_t start, uint64_t end)
@@ -166,7 +166,8 @@ long sys_madvise(uint64_t address, uint64_t bytes, uint64_t advice)
 static long move(const struct vma *old, uint64_t address, uint64_t bytes, uint64_t new_bytes)
 {
 	struct vma v = *old;
-	uint64_t to = vma_gap(&vmas, new_bytes, HUGE_BYTES, address % HUGE_BYTES, MMAP_LOW, MMAP_HIGH);
+	uint64_t to =
+		vma_gap(&vmas, new_bytes, HUGE_BYTES, address % HUGE_BYTES, MMAP_LOW, MMAP_HIGH);
 	int err;
 
 	if (!to)
@@ -208,7 +209,8 @@ long sys_mremap(uint64_t address, uint64_t bytes, uint64_t new_bytes, uint64_t f
 		else if (more.end <= MMAP_HIGH && !vma_overlaps(&vmas, more.start, more.end))
 			result = vma_add(&vmas, &more);
 		else
-			result = flags & MREMAP_MAYMOVE ? move(v, address, bytes, new_bytes) : -ENOMEM;
+			result = flags & MREMAP_MAYMOVE ? move(v, address, bytes, new_bytes)
+							: -ENOMEM;
 		if (result == 0)
 			result = (long)address;
 	}

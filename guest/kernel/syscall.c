@@ -254,7 +254,7 @@ static long sys_prlimit64(uint64_t pid, uint64_t what, uint64_t set, uint64_t ol
 	uint64_t limit[2] = {UINT64_MAX, UINT64_MAX};
 
 	(void)pid;
-	(void)set; /* without effect */
+	(void)set;     /* without effect */
 	if (what == 3) /* RLIMIT_STACK */
 		limit[0] = UINT64_C(8) << 20;
 	return old ? user_put(old, limit, sizeof(limit)) : 0;

@@ -10,15 +10,15 @@
 #define CLONE_CHILD_SETTID   UINT64_C(0x1000000)
 /* VM, FS, FILES, SIGHAND, THREAD, SYSVSEM: what makes it a thread of this process */
 #define CLONE_THREAD_FLAGS UINT64_C(0x50f00)
-#define CLONE_KNOWN                                                                            \
-	(CLONE_THREAD_FLAGS | CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID |      \
+#define CLONE_KNOWN                                                                                \
+	(CLONE_THREAD_FLAGS | CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID |          \
 	 CLONE_CHILD_SETTID | UINT64_C(0x4000ff)) /* CLONE_DETACHED and a signal: no effect */
 
-#define FUTEX_WAIT	   0u
-#define FUTEX_WAKE	   1u
-#define FUTEX_WAIT_BITSET  9u
-#define FUTEX_WAKE_BITSET  10u
-#define FUTEX_PRIVATE_FLAG 128u
+#define FUTEX_WAIT	     0u
+#define FUTEX_WAKE	     1u
+#define FUTEX_WAIT_BITSET    9u
+#define FUTEX_WAKE_BITSET    10u
+#define FUTEX_PRIVATE_FLAG   128u
 #define FUTEX_CLOCK_REALTIME 256u
 
 static struct cpu *find_idle(void)

@@ -33,7 +33,8 @@ static void make(void)
 	image.i.h.e_entry = 0x400800;
 	image.i.ph[0] = (Elf64_Phdr){PT_LOAD, PF_R | PF_X, 0, 0x400000, 0, 0x1000, 0x1000, 4096};
 	image.i.ph[1] = (Elf64_Phdr){PT_NOTE, PF_R, 0x77777777, 0, 0, 0x77777777, 0, 1};
-	image.i.ph[2] = (Elf64_Phdr){PT_LOAD, PF_R | PF_W, 0x1010, 0x402010, 0, 0x100, 0x5000, 4096};
+	image.i.ph[2] =
+		(Elf64_Phdr){PT_LOAD, PF_R | PF_W, 0x1010, 0x402010, 0, 0x100, 0x5000, 4096};
 }
 
 static int parse(struct elf_program *p)
@@ -75,11 +76,11 @@ START_TEST(position_independent_ones_get_a_base)
 }
 END_TEST
 
-#define REFUSES(change)                                   \
-	do {                                              \
-		make();                                   \
-		change;                                   \
-		ck_assert_int_eq(parse(&p), -ENOEXEC);    \
+#define REFUSES(change)                                                                            \
+	do {                                                                                       \
+		make();                                                                            \
+		change;                                                                            \
+		ck_assert_int_eq(parse(&p), -ENOEXEC);                                             \
 	} while (0)
 
 START_TEST(refuses_bad_ones)
@@ -137,7 +138,8 @@ START_TEST(random_headers)
 		for (unsigned s = 0; s < p.n_segments; s++) {
 			const struct elf_segment *g = &p.segments[s];
 
-			ck_assert(g->offset <= IMAGE_BYTES && g->file_bytes <= IMAGE_BYTES - g->offset);
+			ck_assert(g->offset <= IMAGE_BYTES &&
+				  g->file_bytes <= IMAGE_BYTES - g->offset);
 			ck_assert(g->file_bytes <= g->memory_bytes);
 			ck_assert(g->vaddr >= ELF_USER_START && g->vaddr / 4096 * 4096 >= last);
 			ck_assert(g->memory_bytes <= ELF_USER_END - g->vaddr);

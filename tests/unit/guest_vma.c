@@ -45,8 +45,8 @@ static void check_agrees(void)
 		ck_assert_uint_le(list.v[i].end, list.v[i + 1].start);
 		/* Anonymous neighbours alike are one. */
 		ck_assert(list.v[i].end != list.v[i + 1].start ||
-			  list.v[i].prot != list.v[i + 1].prot ||
-			  list.v[i].kind != VMA_ANON || list.v[i + 1].kind != VMA_ANON);
+			  list.v[i].prot != list.v[i + 1].prot || list.v[i].kind != VMA_ANON ||
+			  list.v[i + 1].kind != VMA_ANON);
 	}
 }
 
@@ -90,7 +90,8 @@ static void do_protect(unsigned from, unsigned to, uint32_t prot)
 static void do_gap(unsigned from, unsigned to)
 {
 	unsigned n = to - from;
-	uint64_t align = UINT64_C(4096) << rand() % 4, phase = (uint64_t)(rand() % 4) * PAGE % align;
+	uint64_t align = UINT64_C(4096) << rand() % 4,
+		 phase = (uint64_t)(rand() % 4) * PAGE % align;
 	uint64_t got = vma_gap(&list, (uint64_t)n * PAGE, align, phase, BASE, at(N_PAGES));
 	uint64_t want = 0;
 
@@ -149,7 +150,8 @@ START_TEST(full_list_refuses_and_stays_whole)
 		ck_assert_int_eq(vma_add(&list, &v), 0);
 	}
 	end = at(3 * VMA_MAX);
-	ck_assert_int_eq(vma_add(&list, &(struct vma){end, end + PAGE, 0, VMA_ANON, 0, 0}), -ENOMEM);
+	ck_assert_int_eq(vma_add(&list, &(struct vma){end, end + PAGE, 0, VMA_ANON, 0, 0}),
+			 -ENOMEM);
 	ck_assert_int_eq(vma_cut(&list, at(0), at(1)), -ENOMEM);
 	ck_assert_int_eq(vma_protect(&list, at(3), at(4), 0), -ENOMEM);
 	ck_assert_int_eq(vma_protect(&list, at(3), at(4), VMA_READ), 0);

@@ -26,13 +26,13 @@
 
 static int n_checks;
 
-#define CHECK(e)                                                                   \
-	do {                                                                       \
-		n_checks++;                                                        \
-		if (!(e)) {                                                        \
-			printf("selftest: line %d: %s: FAILED\n", __LINE__, #e);   \
-			exit(1);                                                   \
-		}                                                                  \
+#define CHECK(e)                                                                                   \
+	do {                                                                                       \
+		n_checks++;                                                                        \
+		if (!(e)) {                                                                        \
+			printf("selftest: line %d: %s: FAILED\n", __LINE__, #e);                   \
+			exit(1);                                                                   \
+		}                                                                                  \
 	} while (0)
 
 static sigjmp_buf back;
@@ -48,7 +48,7 @@ static void on_fault(int signal, siginfo_t *info, void *context)
 	siglongjmp(back, 1);
 }
 
-static void catch(int signal)
+static void catch (int signal)
 {
 	struct sigaction a = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO};
 
@@ -185,8 +185,8 @@ static void test_remap(void)
 	p = mremap(q, 7 * HUGE, HUGE + 3 * PAGE, 0);
 	CHECK(p == q && holds(p, HUGE + 3 * PAGE, 5));
 	CHECK(try_read(p + HUGE + 3 * PAGE) != 0);
-	CHECK(mmap(p + HUGE + 3 * PAGE, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
-		   0) == p + HUGE + 3 * PAGE);
+	CHECK(mmap(p + HUGE + 3 * PAGE, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+		   -1, 0) == p + HUGE + 3 * PAGE);
 	q = mremap(p, HUGE + 3 * PAGE, HUGE + 20 * PAGE, MREMAP_MAYMOVE);
 	CHECK(q != MAP_FAILED && q != p && holds(q, HUGE + 3 * PAGE, 5));
 	CHECK(is_zero(q + HUGE + 3 * PAGE, 17 * PAGE));
@@ -207,8 +207,17 @@ static void test_brk(void)
 static void test_wild(void)
 {
 	static const uintptr_t wild[] = {
-		0, 1, 4095, 0x7fffffffeff9, 0x7ffffffff000, 0x800000000000, 0xffff800000000000,
-		0xffff800000200000, 0xffffffff80200000, 0xfffffffffffff000, 0xffffffffffffffff,
+		0,
+		1,
+		4095,
+		0x7fffffffeff9,
+		0x7ffffffff000,
+		0x800000000000,
+		0xffff800000000000,
+		0xffff800000200000,
+		0xffffffff80200000,
+		0xfffffffffffff000,
+		0xffffffffffffffff,
 	};
 
 	for (size_t i = 0; i < sizeof(wild) / sizeof(wild[0]); i++) {
@@ -232,8 +241,8 @@ static void test_wild(void)
 		CHECK(syscall(SYS_madvise, w | 1, 4096, MADV_DONTNEED) < 0);
 	}
 	CHECK(syscall(SYS_mmap, 0, 0, 3, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) < 0);
-	CHECK(syscall(SYS_mmap, 0, 1l << 48, 3, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) <
-	      0);
+	CHECK(syscall(SYS_mmap, 0, 1l << 48, 3, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+		      0) < 0);
 	CHECK(syscall(0x3fff) < 0 && errno == ENOSYS);
 	CHECK(syscall(0x7fffffff) < 0 && errno == ENOSYS && syscall(-1) < 0 && errno == ENOSYS);
 }
@@ -259,12 +268,12 @@ static void test_signals(void)
 	}
 	CHECK(handler_sum == 15.0 * SIGUSR1 && product > 131472 && product < 131473);
 	CHECK(sigprocmask(SIG_BLOCK, NULL, &set) == 0 && !sigismember(&set, SIGUSR1));
-	catch(SIGFPE);
+	catch (SIGFPE);
 	got_signal = 0;
 	if (sigsetjmp(back, 1) == 0)
 		__asm__ volatile("divl %0" : : "r"(0), "a"(1), "d"(0));
 	CHECK(got_signal == SIGFPE && got_code == FPE_INTDIV);
-	catch(SIGILL);
+	catch (SIGILL);
 	got_signal = 0;
 	if (sigsetjmp(back, 1) == 0)
 		__asm__ volatile("ud2");
@@ -347,8 +356,8 @@ static void test_threads(void)
 int main(int argc, char **argv)
 {
 	CHECK(argc >= 1 && argv[argc] == NULL && strlen(argv[0]) > 0);
-	catch(SIGSEGV);
-	catch(SIGBUS);
+	catch (SIGSEGV);
+	catch (SIGBUS);
 	test_zero(PAGE);
 	test_zero(37 * PAGE);
 	test_zero(5 * HUGE + 3 * PAGE);
