@@ -367,10 +367,12 @@ int gmm_space_reclaim(struct gmm_space *s, uint64_t pages)
 	int ret = 0;
 
 	pthread_mutex_lock(&s->lock);
-	if (!s->store || s->block.blocked)
+	if (!s->store || s->block.blocked) {
 		ret = -ENOSPC;
-	else
+	} else {
 		s->reclaim_asked = pages;
+		s->reclaim_flush = true;
+	}
 	pthread_mutex_unlock(&s->lock);
 	eventfd_write(s->wake_fd, 1);
 	return ret;

@@ -355,12 +355,20 @@ static void reclaim_return_staged(struct gmm_space *s)
 	}
 }
 
+/* Another space on the pool waits for a frame, and this one has more than its share. */
+static bool reclaim_must_give(const struct gmm_space *s)
+{
+	return atomic_load(&s->pool->n_starving) > (unsigned)atomic_load(&s->member.starving) &&
+	       atomic_load(&s->member.used_pages) > pool_share(s->pool);
+}
+
 /* Pages to take so that `high` frames are free and the staging queue is as long as it should
  * be, counting what is on its way. */
 static uint64_t reclaim_need(struct gmm_space *s, const struct marks *m)
 {
 	uint64_t excess = pool_excess(s->pool);
-	uint64_t have = space_free_frames(s) + s->transfers.n_writes + s->n_staged;
+	uint64_t free = reclaim_must_give(s) ? pool_available(s->pool) : space_free_frames(s);
+	uint64_t have = free + s->transfers.n_writes + s->n_staged;
 	bool is_mine = atomic_load(&s->member.used_pages) > pool_share(s->pool) ||
 		       atomic_load(&s->pool->n_members) == 1 || s->n_waiting;
 	uint64_t want = excess + m->high + m->staged + s->n_waiting;
@@ -383,6 +391,10 @@ static uint64_t reclaim_to_write(struct gmm_space *s, const struct marks *m)
 		n = want - coming;
 	if (s->n_staged > m->staged && s->n_staged - m->staged > n)
 		n = s->n_staged - m->staged;
+	if (s->reclaim_flush || reclaim_must_give(s))
+		n = s->n_staged;
+	if (s->reclaim_flush && !s->reclaim_asked && !s->n_staged)
+		s->reclaim_flush = false;
 	return n;
 }
 
@@ -392,6 +404,8 @@ static void reclaim_meet_limit(struct gmm_space *s)
 
 	if (excess)
 		bay_trim(&s->bay, (unsigned)clamp(excess, 0, UINT32_MAX));
+	if (reclaim_must_give(s))
+		bay_trim(&s->bay, RECLAIM_BATCH);
 }
 
 static unsigned reclaim_evict_round(struct gmm_space *s, uint64_t need)

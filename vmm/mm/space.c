@@ -22,7 +22,7 @@
 #define SPACE_EVENTS_READ 64u
 #define SPACE_SCRUB 16u	      /* frames zeroed ahead when nothing else is to do */
 #define SPACE_RESERVE 64u     /* of them kept ready */
-#define SPACE_IDLE_MAX 512u   /* free frames kept from the host while idle */
+#define SPACE_DECAY_NS UINT64_C(100000000) /* frames unused for so long go back to the host */
 #define SPACE_TICK_NS UINT64_C(10000000)
 #define GIB (UINT64_C(1) << 30)
 
@@ -402,6 +402,8 @@ static int space_read_faults(struct gmm_space *s, unsigned *n_read)
 	if (ret)
 		return ret;
 	now = now_ns();
+	if (*n_read)
+		s->served_ns = now;
 	for (unsigned i = 0; i < *n_read; i++) {
 		void *at = (void *)(uintptr_t)msgs[i].arg.pagefault.address; /* NOLINT */
 		const struct region *r = layout_find_hva(&s->layout, at);
@@ -429,7 +431,8 @@ static void space_idle(struct gmm_space *s)
 		    s->counters.demand_zero)
 			bay_populate(&s->bay, SPACE_SCRUB);
 	}
-	if (bay_n_free(&s->bay) > SPACE_IDLE_MAX)
+	if (bay_n_free(&s->bay) > SPACE_RESERVE + s->bay.floor &&
+	    now_ns() - s->served_ns > SPACE_DECAY_NS)
 		bay_trim(&s->bay, SPACE_SCRUB);
 	if (s->store)
 		s->store->ops->maintain(s->store);
@@ -454,6 +457,7 @@ static void space_set_timer(struct gmm_space *s)
 	else if (blocked)
 		in = blocked > now ? blocked - now : 1;
 	else if (s->n_waiting || s->n_staged || pool_excess(s->pool) ||
+		 bay_n_free(&s->bay) > SPACE_RESERVE + s->bay.floor ||
 		 s->transfers.n_free < SPACE_TRANSFERS)
 		in = SPACE_TICK_NS; /* transfers, too: io_uring may refuse to take them at first */
 	if (in == 0)
@@ -474,6 +478,8 @@ static int space_dispatch_locked(struct gmm_space *s)
 	space_drain_fd(s->wake_fd);
 	space_drain_fd(s->timer_fd);
 	reaped = space_reap(s);
+	if (reaped)
+		s->served_ns = now_ns();
 	ret = space_read_faults(s, &n_read);
 	if (ret) { /* better a guest that hangs, and is told about, than one that reads zeros */
 		s->dead = true;

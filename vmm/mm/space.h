@@ -95,6 +95,8 @@ struct gmm_space {
 		uint64_t trimmed_at; /* evictions when the policy was trimmed */
 	} clean;
 	uint64_t reclaim_asked; /* pages, by gmm_space_reclaim() */
+	bool reclaim_flush;	/* what it staged is written, too */
+	uint64_t served_ns;	/* when a frame was last needed */
 	uint64_t held_pages;
 	uint32_t stamp_unit; /* evictions for one step of a stamp */
 
