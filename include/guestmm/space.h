@@ -110,6 +110,11 @@ struct gmm_stats {
  * -EOPNOTSUPP (the engine asked for is not offered by this kernel), -EMFILE. */
 GMM_API int gmm_space_new(const struct gmm_space_config *config, struct gmm_space **out);
 
+/* The guest is over: no page is served any more, and what still waits for one (KVM's asynchronous page
+ * faults do, and closing a vCPU waits for them) reads zeros. Call it after the last vCPU has
+ * stopped for good and before its descriptor is closed. */
+GMM_API void gmm_space_detach(struct gmm_space *space);
+
 /* Frees a space that no guest runs on any more, its regions' mappings and its store.
  * Takes NULL, returns NULL. */
 GMM_API struct gmm_space *gmm_space_free(struct gmm_space *space);

@@ -362,6 +362,8 @@ int machine_init(struct machine *m, const struct run_options *options)
 	if (!status)
 		status = make_space(m);
 	if (!status)
+		status = status_of(vm_outlive(m->guest.vm));
+	if (!status)
 		status = make_ram(m);
 	for (unsigned i = 0; i < options->n_files && !status; i++)
 		status = add_file(m, &options->files[i]);
@@ -382,6 +384,8 @@ void machine_free(struct machine *m)
 
 	m->worker = gmm_worker_free(m->worker);
 	g->balloon = gmm_balloon_free(g->balloon);
+	if (g->space)
+		gmm_space_detach(g->space); /* closing a vCPU waits for its asynchronous faults */
 	g->vm = vm_free(g->vm); /* before the memory that it shows */
 	g->space = gmm_space_free(g->space);
 	m->pool = gmm_pool_free(m->pool);

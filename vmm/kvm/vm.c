@@ -8,6 +8,7 @@
 #include "vmm/kvm/vm.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -122,7 +123,7 @@ int vm_new(const struct vm_config *config, struct vm **out)
 
 	if (!vm)
 		return -ENOMEM;
-	vm->kvm_fd = vm->fd = vm->end_fd = -1;
+	vm->kvm_fd = vm->fd = vm->late_fd = vm->end_fd = -1;
 	vm->handlers = *config->handlers;
 	vm->user = config->user;
 	pthread_mutex_init(&vm->lock, NULL);
@@ -139,9 +140,18 @@ int vm_new(const struct vm_config *config, struct vm **out)
 	return 0;
 }
 
+/* Kernels close in ascending or in descending order: a second descriptor, higher than the
+ * userfaultfd's, beside the first, which is lower, holds the VM in both. */
+int vm_outlive(struct vm *vm)
+{
+	vm->late_fd = fcntl(vm->fd, F_DUPFD_CLOEXEC, 0);
+	return vm->late_fd < 0 ? -errno : 0;
+}
+
 struct vm *vm_free(struct vm *vm)
 {
-	const int fds[] = {vm ? vm->fd : -1, vm ? vm->kvm_fd : -1, vm ? vm->end_fd : -1};
+	const int fds[] = {vm ? vm->fd : -1, vm ? vm->late_fd : -1, vm ? vm->kvm_fd : -1,
+			   vm ? vm->end_fd : -1};
 
 	if (!vm)
 		return NULL;

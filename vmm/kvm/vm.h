@@ -50,6 +50,7 @@ struct vm_config {
 
 struct vm {
 	int kvm_fd, fd;
+	int late_fd; /* of the VM, too: see vm_outlive() */
 	size_t run_bytes;
 	unsigned n_slots;
 	struct kvm_cpuid2 *cpuid;
@@ -78,6 +79,11 @@ int vm_new(const struct vm_config *config, struct vm **out);
 
 /* Frees a VM whose vCPU threads have ended. Takes NULL, returns NULL. */
 struct vm *vm_free(struct vm *vm);
+
+/* Makes sure that the VM outlives every descriptor that is open now, even where the process is
+ * killed and the kernel closes them: it takes a VM apart only after the asynchronous page faults of
+ * its vCPUs, and these end when the userfaultfd is closed. */
+int vm_outlive(struct vm *vm);
 
 /* Shows [hva, hva + bytes) to the guest at gpa. Has said why on failure. */
 int vm_add_slot(struct vm *vm, uint64_t gpa, uint64_t bytes, void *hva, bool read_only);

@@ -183,6 +183,15 @@ static void space_unmap(struct gmm_space *s)
 	bay_fini(&s->bay);
 }
 
+void gmm_space_detach(struct gmm_space *s)
+{
+	pthread_mutex_lock(&s->lock);
+	s->dead = true;
+	for (unsigned i = 0; i < s->layout.n_regions; i++)
+		uffd_unregister(&s->uffd, s->layout.regions[i].hva, s->layout.regions[i].bytes);
+	pthread_mutex_unlock(&s->lock);
+}
+
 struct gmm_space *gmm_space_free(struct gmm_space *s)
 {
 	uint64_t left;

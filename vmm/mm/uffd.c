@@ -80,6 +80,13 @@ int uffd_register(const struct uffd *u, void *start, size_t bytes, uint64_t mode
 	return ioctl(u->fd, UFFDIO_REGISTER, &reg) ? -errno : 0;
 }
 
+int uffd_unregister(const struct uffd *u, void *start, size_t bytes)
+{
+	struct uffdio_range range = {(uintptr_t)start, bytes};
+
+	return ioctl(u->fd, UFFDIO_UNREGISTER, &range) ? -errno : 0;
+}
+
 /* The kernel reports progress in a field that may hold a negative errno instead. */
 static int uffd_result(int ret, int64_t field, size_t *done)
 {

@@ -53,6 +53,9 @@ void uffd_close(struct uffd *u);
 
 int uffd_register(const struct uffd *u, void *start, size_t bytes, uint64_t mode);
 
+/* Whoever waits for a page of the range goes on. */
+int uffd_unregister(const struct uffd *u, void *start, size_t bytes);
+
 /* Moves pages. *done: bytes moved, also on failure. -EBUSY (pinned or shared), -EEXIST
  * (destination filled), -ENOENT (source empty), -EAGAIN. */
 int uffd_move(const struct uffd *u, void *to, void *from, size_t bytes, size_t *done);
