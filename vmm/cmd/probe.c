@@ -257,9 +257,8 @@ static void probe_poison(struct probe_result *r)
 
 static void probe_wp_async(struct probe_result *r)
 {
-	probe_feature(
-		r, KERNEL_UFFD_WP_ASYNC, "UFFD_FEATURE_WP_ASYNC", PROBE_LESS,
-		"Linux 6.7 and later have it. Without it more clean pages are written again.");
+	probe_feature(r, KERNEL_UFFD_WP_ASYNC, "UFFD_FEATURE_WP_ASYNC", PROBE_LESS,
+		      "Linux 6.7 and later have it. Nothing in guestmm needs it yet.");
 }
 
 static void probe_minor(struct probe_result *r)
@@ -283,8 +282,7 @@ static void probe_pagemap_scan(struct probe_result *r)
 	} else {
 		found(r, "not offered by this kernel (%s)", strerror(errno));
 		lacks(r, PROBE_LESS,
-		      "Linux 6.7 and later have it. Without it more clean pages are written "
-		      "again.");
+		      "Linux 6.7 and later have it. Nothing in guestmm needs it yet.");
 	}
 	if (fd >= 0)
 		close(fd);
@@ -304,7 +302,7 @@ static void probe_huge(struct probe_result *r)
 	else if (strstr(line, "[never]"))
 		lacks(r, PROBE_LESS,
 		      "echo madvise | sudo tee /sys/kernel/mm/transparent_hugepage/enabled. "
-		      "Without it every guest page is mapped alone: slower first touches.");
+		      "Nothing in guestmm needs them yet.");
 }
 
 static void probe_io_uring(struct probe_result *r)
