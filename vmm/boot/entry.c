@@ -101,7 +101,7 @@ static int load_kernel(struct loader *l)
 static int lay_args(struct loader *l)
 {
 	const struct boot_config *c = l->config;
-	uint64_t bytes = 0, at;
+	uint64_t bytes = 0, at = 0;
 	int rc;
 
 	for (unsigned i = 0; i < c->n_args; i++)

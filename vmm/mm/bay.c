@@ -42,7 +42,8 @@ void bay_fini(struct bay *b)
 {
 	if (b->base) {
 		b->floor = 0;
-		bay_trim(b, UINT32_MAX);
+		if (b->entries && b->vacancy)
+			bay_trim(b, UINT32_MAX);
 		munmap(b->base, (size_t)BAY_SLOTS << GMM_PAGE_SHIFT);
 	}
 	free(b->entries);
@@ -213,6 +214,8 @@ unsigned bay_trim(struct bay *b, unsigned n)
 	for (i = 0; i < n && bay_n_free(b) > b->floor; i++) {
 		bay_slot slot = bay_pop(b, b->dirty.n ? &b->dirty : &b->zero);
 
+		if (slot == BAY_NONE)
+			break;
 		madvise(bay_hva(b, slot), GMM_PAGE_BYTES, MADV_DONTNEED);
 		bay_put_vacant(b, slot);
 		pool_uncharge(b->member, 1);

@@ -353,7 +353,7 @@ static int tier_submit(struct gmm_store *st, struct gmm_store_io *const *ios, un
 			return -EINVAL;
 	if (!grow(t, n))
 		return -ENOMEM;
-	for (level = 0; level < t->n; level++)
+	for (level = 0; level < MAX_LEVELS; level++)
 		ended_init(&lists[level]);
 	for (unsigned i = 0; i < n; i++) {
 		struct tier_io *tio = wrap(t, ios[i]);
