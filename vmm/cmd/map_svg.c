@@ -11,15 +11,15 @@
 #include "map.h"
 #include "size.h"
 
-#define COLUMNS	    64
-#define CELL	    12 /* pixels */
-#define MARGIN	    32
-#define LABEL	    108 /* for the addresses */
+#define COLUMNS	    64u
+#define CELL	    12u /* pixels */
+#define MARGIN	    32u
+#define LABEL	    108u /* for the addresses */
 #define GRID	    (COLUMNS * CELL)
 #define WIDTH	    (2 * MARGIN + LABEL + GRID)
-#define HEAD	    168 /* title, bar, legend */
-#define REGION_HEAD 34
-#define REGION_GAP  22
+#define HEAD	    168u /* title, bar, legend */
+#define REGION_HEAD 34u
+#define REGION_GAP  22u
 
 struct svg {
 	const struct map_view *view;

@@ -97,10 +97,10 @@ int map_view_new(const json_t *map, struct map_view **out)
 {
 	const json_t *list = json_object_get(map, "regions");
 	struct map_view *view = calloc(1, sizeof(*view));
-	int err = view ? -EPROTO : -ENOMEM;
+	int err = -EPROTO;
 
-	if (err == -ENOMEM)
-		return err;
+	if (!view)
+		return -ENOMEM;
 	if (!states_match(json_object_get(map, "states")) ||
 	    !get_number(map, "page_bytes", 1 << 20, &view->page_bytes) ||
 	    !get_number(map, "chunk_pages", UINT32_MAX, &view->chunk_pages) || !view->chunk_pages ||
