@@ -1,8 +1,8 @@
 /* A machine, put together.
  *
  * Order: what is cheap to refuse comes first (files, KVM), then memory, then what is in it.
- * machine_free() takes it down in the other order; it may be given a machine that is
- * half made, so every part starts as NULL.
+ * machine_free() takes it down in the other order; it may be given a machine that is half
+ * made, so every part starts as NULL.
  */
 #include "vmm/cmd/machine.h"
 
@@ -27,6 +27,7 @@
  * reboot ends the guest instead of hanging it. */
 #define DEFAULT_CMDLINE	  "console=ttyS0 reboot=k panic=-1"
 #define WORKER_SPIN_US	  0
+#define FULL_QUIET_NS	  UINT64_C(10000000000)
 #define DEFAULT_SWAP	  "file" /* unlinked, in $TMPDIR */
 #define STORE_ERROR_BYTES 512
 
@@ -88,6 +89,25 @@ static int check_kind(struct machine *m)
 	return o->initrd && image_open(o->initrd, &m->initrd) ? CMD_EXIT_USAGE : 0;
 }
 
+/* A store on the edge fills up again and again: that is said once in a while. */
+static void store_full(struct machine *m, int error)
+{
+	const uint64_t now = machine_now_ns();
+
+	atomic_store(&m->is_full, true);
+	if (m->full_said_ns && now - m->full_said_ns < FULL_QUIET_NS)
+		return;
+	m->full_said_ns = now;
+	say("swap takes no more pages (%s); nothing is lost, but the guest waits where it needs "
+	    "memory. "
+	    "%s",
+	    error == -E2BIG ? "they do not shrink, and `ram' keeps only what does"
+			    : strerror(-error),
+	    m->options->control ? "Raise the limit or inflate the balloon: guestmm ctl SOCKET "
+				  "limit|balloon SIZE."
+				: "It ends if it gets none for 30 seconds.");
+}
+
 static void on_event(void *user, const struct gmm_event *event)
 {
 	struct machine *m = user;
@@ -104,19 +124,10 @@ static void on_event(void *user, const struct gmm_event *event)
 			       event->gpa.v);
 		break;
 	case GMM_EVENT_STORE_FULL:
-		atomic_store(&m->is_full, true);
-		say("swap takes no more pages (%s); nothing is lost, but the guest waits where it "
-		    "needs "
-		    "memory. %s",
-		    strerror(-event->error),
-		    m->options->control
-			    ? "Raise the limit or inflate the balloon: guestmm ctl SOCKET "
-			      "limit|balloon SIZE."
-			    : "It ends if that lasts for 30 seconds.");
+		store_full(m, event->error);
 		break;
 	case GMM_EVENT_STORE_USABLE:
 		atomic_store(&m->is_full, false);
-		say("swap takes pages again.");
 		break;
 	case GMM_EVENT_DEAD:
 		say("userfaultfd failed (%s): the guest's memory cannot be served any more; it "
@@ -205,10 +216,12 @@ static int add_region(struct machine *m, uint64_t start, uint64_t bytes, const c
 
 static int lay_out(struct machine *m)
 {
-	if (layout_init(&m->guest.layout, m->options->memory_bytes, m->guest.vm->phys_bits) == 0)
+	const unsigned address_bits = m->guest.vm->phys_bits;
+
+	if (layout_init(&m->guest.layout, m->options->memory_bytes, address_bits) == 0)
 		return 0;
-	say("--memory: this host's CPUs have %u address bits, too few for %" PRIu64 " MiB.",
-	    m->guest.vm->phys_bits, m->options->memory_bytes >> 20);
+	say("--memory: %" PRIu64 " MiB are more than %u address bits can name.",
+	    m->options->memory_bytes >> 20, address_bits);
 	return CMD_EXIT_USAGE;
 }
 
@@ -386,7 +399,7 @@ void machine_free(struct machine *m)
 	g->balloon = gmm_balloon_free(g->balloon);
 	if (g->space)
 		gmm_space_detach(g->space); /* closing a vCPU waits for its asynchronous faults */
-	g->vm = vm_free(g->vm); /* before the memory that it shows */
+	g->vm = vm_free(g->vm);		    /* before the memory that it shows */
 	g->space = gmm_space_free(g->space);
 	m->pool = gmm_pool_free(m->pool);
 	g->serial = serial_free(g->serial);

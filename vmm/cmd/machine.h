@@ -21,8 +21,9 @@ struct machine {
 	struct map_region regions[MACHINE_MAX_REGIONS];
 	unsigned n_files;
 	struct gmm_boot_file files[GMM_MAX_FILES];
-	uint64_t start_ns;   /* of this process, CLOCK_MONOTONIC */
-	atomic_bool is_full; /* the store takes no more pages */
+	uint64_t start_ns;     /* of this process, CLOCK_MONOTONIC */
+	uint64_t full_said_ns; /* the worker's: when it was last said that swap is full */
+	atomic_bool is_full;   /* the store takes no more pages */
 	atomic_bool is_paused;
 };
 

@@ -1,0 +1,78 @@
+#!/bin/bash
+# Guests bigger than what they may use: the limit holds, and no byte is lost.
+. "$(dirname "$0")/lib.sh"
+need_kvm
+
+# stat KEY: an integer of the statistics; the first of that name.
+stat_of()
+{
+	grep -Eo "\"$1\":[0-9]+" "$WORK/stats" | head -n 1 | grep -Eo '[0-9]+$'
+}
+
+# swaps OPTION... PROGRAM ARG...: it ends well, having swapped, within its limit.
+swaps()
+{
+	expect 0 "$GUESTMM" run --stats "$WORK/stats" "$@"
+	grep -q ' ok$' "$WORK/out" || fail "the program did not end well: $(tail -n 1 "$WORK/out")"
+	[ "$(stat_of written)" -gt 0 ] || fail "nothing was written to swap"
+	[ "$(stat_of swap_in)" -gt 0 ] || fail "nothing came back from swap"
+	[ "$(stat_of resident_peak_bytes)" -le "$(stat_of limit_bytes)" ] ||
+		fail "the limit was exceeded: $(stat_of resident_peak_bytes)"
+	[ "$(stat_of rss_peak_bytes)" -le $(($(stat_of limit_bytes) + (24 << 20) +
+		$(stat_of metadata_bytes))) ] || [ -n "${ASAN_BUILD:-}" ] ||
+		fail "the process used too much: $(stat_of rss_peak_bytes)"
+}
+
+test_touch()
+{
+	swaps -m 64M -l 16M touch --bytes 32M --passes 2 --order rand
+}
+
+test_engine_copy()
+{
+	swaps --engine copy -m 64M -l 16M touch --bytes 32M --passes 2 --order rand
+}
+
+test_malloc()
+{
+	swaps -m 64M -l 16M malloc --bytes 24M --ops 5000 --seed 7
+}
+
+test_two_cpus()
+{
+	swaps -c 2 -m 64M -l 16M malloc --bytes 24M --ops 5000 --seed 7
+}
+
+test_above_the_hole()
+{
+	swaps -m 8G -l 32M touch --bytes 48M --passes 2 --order rand
+}
+
+test_stores()
+{
+	swaps -s tier:ram:64M+file -m 64M -l 16M touch --bytes 32M --passes 2 --order rand
+	swaps -s tier:ram:4M+file -m 64M -l 16M touch --bytes 32M --passes 2 --order rand
+}
+
+# Swap fills up, nobody can help: the guest waits, then ends with 125, and it is said.
+test_swap_full()
+{
+	expect 125 "$GUESTMM" run -s "file:$WORK/swap,size=1M" -m 64M -l 8M touch --bytes 32M \
+		--passes 1 --order seq
+	said 'swap takes no more pages'
+	said 'no memory for 30 seconds'
+}
+
+# Killed while it waits for memory that does not come, it is gone all the same.
+test_swap_full_and_killed()
+{
+	"$GUESTMM" run -s "file:$WORK/swap,size=1M" -m 64M -l 8M touch --bytes 32M --order seq \
+		>"$WORK/out" 2>"$WORK/err" </dev/null &
+	pid=$!
+	wait_for 20 grep -q 'no more pages' "$WORK/err" || fail "swap did not fill up"
+	sleep 2
+	kill -9 $pid
+	wait_for 10 ended $pid || fail "it cannot be killed"
+}
+
+main "$@"
