@@ -23,8 +23,9 @@ static bool clean_has_room(const struct gmm_space *s)
 
 static void clean_give_up(struct gmm_space *s)
 {
-	uint64_t n = s->pages.n_pages < CLEAN_SWEEP ? s->pages.n_pages : CLEAN_SWEEP;
+	uint64_t n = s->clean.n_left < CLEAN_SWEEP ? s->clean.n_left : CLEAN_SWEEP;
 
+	s->clean.n_left -= n;
 	while (n--) {
 		page_no p = s->clean.hand;
 		page_word w = space_word(s, p);
@@ -61,8 +62,10 @@ void clean_balance(struct gmm_space *s)
 	if (!s->store || !s->pages.n_pages)
 		return;
 	s->clean.has_room = s->store->ops->holds && clean_has_room(s);
-	if (s->clean.has_room)
+	if (s->clean.has_room) {
+		s->clean.n_left = s->pages.n_pages; /* copies may come now: one sweep if they must go */
 		return;
+	}
 	clean_trim_policy(s);
 	clean_give_up(s);
 }

@@ -13,6 +13,7 @@
 #include "fatal.h"
 
 #define FAULT_AROUND_MAX 64u  /* zero pages for one fault */
+#define FAULT_GOES_ON 4u	      /* zero pages for the first fault of a stream that was forgotten */
 #define FAULT_AHEAD_MAX 32u   /* swapped pages read for one fault */
 #define FAULT_TRIES 3	      /* of a read that fails for want of memory */
 
@@ -73,10 +74,28 @@ static int fault_zero_run(struct gmm_space *s, page_no p, uint32_t n, unsigned *
 	return ret;
 }
 
+/* A first touch right behind a page that is in use: memory is being filled in order, even where
+ * no stream remembers it. */
+static bool fault_goes_on(const struct gmm_space *s, page_no p)
+{
+	enum gmm_page_state before;
+
+	if (p == 0)
+		return false;
+	before = page_state(space_word(s, p - 1));
+	return before == GMM_PAGE_RESIDENT || before == GMM_PAGE_EVICTING ||
+	       before == GMM_PAGE_SWAPPED;
+}
+
 static enum fault_outcome fault_zero(struct gmm_space *s, const struct fault *f)
 {
-	struct stream *st = streams_meet(&s->streams, f->page, fault_window(s, FAULT_AROUND_MAX));
-	uint32_t n = fault_run(s, f->page, st->window, GMM_PAGE_EMPTY);
+	uint32_t max = fault_window(s, FAULT_AROUND_MAX);
+	struct stream *st = streams_meet(&s->streams, f->page, max);
+	uint32_t n;
+
+	if (st->window < FAULT_GOES_ON && fault_goes_on(s, f->page))
+		st->window = FAULT_GOES_ON < max ? FAULT_GOES_ON : max;
+	n = fault_run(s, f->page, st->window, GMM_PAGE_EMPTY);
 	unsigned done = 0;
 
 	fault_zero_run(s, f->page, n, &done);

@@ -91,7 +91,8 @@ struct gmm_space {
 	} block;
 	struct { /* see clean.h */
 		bool has_room;
-		page_no hand; /* where the sweep goes on */
+		page_no hand;	 /* where the sweep goes on */
+		uint64_t n_left; /* pages it has still to look at */
 		uint64_t trimmed_at; /* evictions when the policy was trimmed */
 	} clean;
 	uint64_t reclaim_asked; /* pages, by gmm_space_reclaim() */

@@ -9,7 +9,7 @@
 
 #include "page.h"
 
-#define STREAMS_N 16u
+#define STREAMS_N 64u /* an allocator fills many size classes at once, each in order */
 
 struct stream {
 	page_no next; /* where it goes on */
