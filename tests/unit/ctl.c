@@ -483,7 +483,7 @@ int main(void)
 	Suite *suite = suite_create("ctl");
 	TCase *tc = tcase_create("ctl");
 	SRunner *runner;
-	int n_failed;
+	int status;
 
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_set_timeout(tc, 30);
@@ -492,7 +492,7 @@ int main(void)
 	suite_add_tcase(suite, tc);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
-	n_failed = srunner_ntests_failed(runner);
+	status = unit_status(runner);
 	srunner_free(runner);
-	return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return status;
 }

@@ -107,7 +107,7 @@ int main(void)
 	Suite *suite = suite_create("page");
 	TCase *tc = tcase_create("page"), *stops = tcase_create("stops");
 	SRunner *runner;
-	int n_failed;
+	int status;
 
 	tcase_add_test(tc, edges_are_the_designs);
 	tcase_add_test(tc, fields_do_not_overlap);
@@ -120,7 +120,7 @@ int main(void)
 	suite_add_tcase(suite, stops);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
-	n_failed = srunner_ntests_failed(runner);
+	status = unit_status(runner);
 	srunner_free(runner);
-	return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return status;
 }

@@ -124,7 +124,7 @@ int main(void)
 	Suite *suite = suite_create("size");
 	TCase *tc = tcase_create("size");
 	SRunner *runner;
-	int n_failed;
+	int status;
 
 	tcase_add_loop_test(tc, sizes_are_read, 0, sizeof(good) / sizeof(good[0]));
 	tcase_add_loop_test(tc, what_is_no_size_is_refused_and_explained, 0,
@@ -135,7 +135,7 @@ int main(void)
 	suite_add_tcase(suite, tc);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
-	n_failed = srunner_ntests_failed(runner);
+	status = unit_status(runner);
 	srunner_free(runner);
-	return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return status;
 }
