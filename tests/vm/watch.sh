@@ -1,0 +1,94 @@
+# Watching and steering a guest that is short of memory, from outside: ctl, map, top.
+. "$(dirname "$0")/lib.sh"
+
+# Starts a guest that touches 96 MiB within 48 MiB until it is told to quit, and waits until
+# it swaps.
+start_swapping()
+{
+	need_kvm
+	"$GUESTMM" run -m 192M -l 48M --control "$TMPDIR/socket" touch --bytes 96M --passes 1000000 \
+		--order rand --write 1 >"$WORK/out" 2>"$WORK/err" &
+	pid=$!
+	trap 'kill -9 $pid 2>/dev/null; cleanup' EXIT
+	wait_for 10 test -S "$TMPDIR/socket" || fail "there is no control socket"
+	wait_for 30 swaps || fail "the guest does not swap"
+}
+
+# The number that the statistics have under a key, the first of that name.
+number()
+{
+	timeout 10 "$GUESTMM" ctl "$TMPDIR/socket" stats | grep -o "\"$1\":[0-9]*" | head -n 1 |
+		tr -dc 0-9
+}
+
+swaps()
+{
+	[ "$(number swap_in)" -gt 100 ]
+}
+
+quit()
+{
+	timeout 10 "$GUESTMM" ctl "$TMPDIR/socket" quit || fail "quit was refused"
+	wait_for 10 ended $pid || fail "it does not quit"
+}
+
+test_map()
+{
+	start_swapping
+	timeout 10 "$GUESTMM" map "$TMPDIR/socket" >"$WORK/map" || fail "no map"
+	grep -Eq '^0x[0-9a-f]{10}  [.,A-Za-z!]+$' "$WORK/map" || fail "no row of letters in the map"
+	[ "$(awk '$2 == "swapped" { print $3 }' "$WORK/map")" -gt 1000 ] || fail "no page is swapped"
+	# Every page is in one state.
+	[ "$(awk '$2 ~ /^[a-z]+$/ && $3 ~ /^[0-9]+$/ { n += $3 } END { print n }' "$WORK/map")" = 49152 ] ||
+		fail "the map's pages are not those of 192 MiB"
+	timeout 10 "$GUESTMM" map --svg "$WORK/map.svg" "$TMPDIR/socket" || fail "no picture"
+	grep -q '</svg>' "$WORK/map.svg" || fail "the picture does not end"
+	timeout 10 "$GUESTMM" map --svg /no/such/folder/map.svg "$TMPDIR/socket" 2>"$WORK/err" &&
+		fail "a picture in no folder"
+	said '/no/such/folder/map.svg'
+	quit
+}
+
+test_top()
+{
+	start_swapping
+	timeout 10 "$GUESTMM" top "$TMPDIR/socket" >"$WORK/top" || fail "no snapshot"
+	grep -q '^resident .* of    *48 MiB limit\|^resident .* of 48 MiB limit' "$WORK/top" ||
+		fail "no bar against the limit: $(cat "$WORK/top")"
+	[ "$(awk '$1 == "swap_in" { print $2 }' "$WORK/top")" != 0 ] || fail "no swap-in is shown"
+	[ "$(awk 'length > 80' "$WORK/top")" = "" ] || fail "a line is longer than 80 columns"
+	quit
+}
+
+resident_within()
+{
+	[ "$(number resident_bytes)" -le "$1" ]
+}
+
+# The limit goes down while the guest runs, and resident memory follows.
+test_lower_limit()
+{
+	start_swapping
+	timeout 10 "$GUESTMM" ctl "$TMPDIR/socket" limit 24M || fail "a lower limit was refused"
+	wait_for 20 resident_within 25165824 || fail "resident memory stays at $(number resident_bytes)"
+	timeout 10 "$GUESTMM" ctl "$TMPDIR/socket" limit 96M || fail "a higher limit was refused"
+	quit
+}
+
+ballooned()
+{
+	[ "$(number ballooned_bytes)" = "$1" ]
+}
+
+# The bundled guest gives up what it is asked for, and takes it back.
+test_balloon()
+{
+	start_swapping
+	timeout 10 "$GUESTMM" ctl "$TMPDIR/socket" balloon 32M || fail "the balloon was refused"
+	wait_for 20 ballooned 33554432 || fail "the balloon holds $(number ballooned_bytes)"
+	timeout 10 "$GUESTMM" ctl "$TMPDIR/socket" balloon 0 || fail "no deflation"
+	wait_for 20 ballooned 0 || fail "the balloon still holds $(number ballooned_bytes)"
+	quit
+}
+
+main "$@"
