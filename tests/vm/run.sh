@@ -151,22 +151,32 @@ test_ports()
 	probe 0 -- ports
 }
 
+# The registers of a guest that triple-faulted; on AMD's processors they are lost by then.
+registers()
+{
+	if grep -qw svm /proc/cpuinfo && grep -q 'registers are lost' "$WORK/err"; then
+		return
+	fi
+	said "$1"
+}
+
 test_triple_fault()
 {
 	probe 134 -- triple
-	said 'triple fault.*rip 0xffffffff80'
+	said 'triple fault'
+	registers 'rip 0xffffffff80'
 }
 
 test_text_is_read_only()
 {
 	probe 134 -- text
-	said 'cr2 0xffff800000100000'
+	registers 'cr2 0xffff800000100000'
 }
 
 test_stack_has_a_guard()
 {
 	probe 134 -- guard
-	said 'cr2 0xfffff00000000008'
+	registers 'cr2 0xfffff00000000008'
 }
 
 test_data_cannot_be_executed()

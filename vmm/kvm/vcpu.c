@@ -137,6 +137,12 @@ const char *vcpu_describe(struct vcpu *vcpu, char text[VCPU_TEXT_BYTES])
 		snprintf(text, VCPU_TEXT_BYTES, "vCPU %u, registers unknown", vcpu->index);
 		return text;
 	}
+	if (!(s.cr0 & 1)) { /* no guest of ours uses real mode: KVM resets a vCPU that SVM shut down */
+		snprintf(text, VCPU_TEXT_BYTES,
+			 "vCPU %u, its registers are lost: an AMD processor does not keep them",
+			 vcpu->index);
+		return text;
+	}
 	snprintf(
 		text, VCPU_TEXT_BYTES,
 		"vCPU %u at CPL %u: rip %#llx rsp %#llx rflags %#llx rax %#llx rbx %#llx rcx %#llx "
