@@ -1,0 +1,178 @@
+# Boots the nested host, shows what is said there, and judges. Sourced by tools/nested.
+#
+# Three serial lines: the kernel's console, the command's standard output, its standard error. They
+# are for looking at. What counts is the record, an archive on a disk of its own that the nested
+# host writes last: it holds this run's number, the status and all output. No record, no pass.
+# shellcheck shell=bash disable=SC2154
+
+# What no healthy kernel says.
+oops='BUG: |Oops: |WARNING: CPU|Kernel panic|general protection fault|------------\[ cut here|Call Trace:|Out of memory: Killed|segfault at .* in guestmm'
+boot_seconds=180 # one nested host on a busy machine
+
+qemu=''
+clean_up() {
+	if [ -n "$qemu" ] && kill -0 "$qemu" 2>/dev/null; then
+		kill -9 "$qemu"
+	fi
+	rm -rf "$work"
+}
+
+# What QEMU says to a command of its monitor.
+monitor() {
+	[ -p "$work/mon.in" ] || return 0
+	echo "$1" >&8
+	sleep 1
+}
+
+start_qemu() {
+	local args line
+	args=(-accel "tcg,thread=multi" -cpu "EPYC,+svm,+npt,-cx16" -smp 1 -m "$memory" -nodefaults -display none -no-reboot
+		-kernel "$kernel_parts/vmlinuz" -initrd "$work/initrd"
+		-append "console=ttyS0 quiet mitigations=off panic=-1 oops=panic nowatchdog sysrq_always_enabled rcupdate.rcu_cpu_stall_suppress=1"
+		-drive "if=none,id=record,format=raw,file=$work/record" -device "nvme,drive=record,serial=record")
+	truncate -s 256M "$work/record"
+	if [ "$swap_disk" -gt 0 ]; then
+		truncate -s "${swap_disk}M" "$work/swap"
+		args+=(-drive "if=none,id=swap,format=raw,cache=none,file=$work/swap" -device "nvme,drive=swap,serial=swap")
+	fi
+	if [ "$mode" = shell ]; then
+		args+=(-serial mon:stdio)
+		qemu-system-x86_64 "${args[@]}" 2>"$work/qemu.err"
+		return
+	fi
+	for line in console out err; do
+		args+=(-chardev "file,id=$line,path=$work/$line" -serial "chardev:$line")
+		: >"$work/$line"
+	done
+	mkfifo "$work/mon.in" "$work/mon.out"
+	args+=(-chardev "pipe,id=mon,path=$work/mon" -mon "chardev=mon,mode=readline")
+	qemu-system-x86_64 "${args[@]}" </dev/null >"$work/qemu.out" 2>"$work/qemu.err" 8<&- &
+	qemu=$!
+	exec 8<>"$work/mon.in"
+	cat "$work/mon.out" >"$work/monitor" 8<&- &
+}
+
+# Passes on what has come on a serial line since last time. shown_NAME counts bytes.
+shown_out=0 shown_err=0
+show() {
+	local size
+	size=$(stat -c %s "$work/out")
+	if [ "$size" -gt $shown_out ]; then
+		tail -c +$((shown_out + 1)) "$work/out" | head -c $((size - shown_out))
+		shown_out=$size
+	fi
+	size=$(stat -c %s "$work/err")
+	if [ "$size" -gt $shown_err ]; then
+		tail -c +$((shown_err + 1)) "$work/err" | head -c $((size - shown_err)) >&2
+		shown_err=$size
+	fi
+}
+
+# Whatever the serial lines lost, the record has.
+show_rest() {
+	local name shown recorded
+	for name in out err; do
+		[ -e "$work/results/$name" ] || continue
+		shown=$work/$name recorded=$work/results/$name
+		if ! cmp -s -n "$(stat -c %s "$shown")" "$shown" "$recorded"; then
+			echo "$tool: the serial line garbled standard $name; all of it, from the record:" >&2
+			: >"$shown"
+		fi
+		if [ $name = out ]; then
+			tail -c +$(($(stat -c %s "$shown") + 1)) "$recorded"
+		else
+			tail -c +$(($(stat -c %s "$shown") + 1)) "$recorded" >&2
+		fi
+	done
+}
+
+console_tail() {
+	echo "--- last lines of the nested host's console:"
+	tail -n "${1:-30}" "$work/console" | tr -d '\r'
+}
+
+# Looks into a nested host that does not answer: processors' registers, what its tasks wait for.
+examine() {
+	monitor "info registers" || true
+	echo "--- registers of the nested host's processor:"
+	tr -d '\r' <"$work/monitor" | grep -E '^(RAX|RSI|R8|R12|RIP|CR0|CS |EFER)' || echo "(QEMU does not answer)"
+	console_tail
+}
+
+fail() {
+	echo "$tool: FAILED: $1" >&2
+	exit "$2"
+}
+
+# Waits for the end; fails where it does not come.
+watch() {
+	local deadline=$((SECONDS + boot_seconds)) up=false
+	while kill -0 "$qemu" 2>/dev/null; do
+		show
+		if ! $up && grep -q "nested host is up" "$work/console"; then
+			up=true
+			deadline=$((SECONDS + limit + 15)) # it ends by itself, and writes its record
+		fi
+		if [ $SECONDS -ge $deadline ]; then
+			examine >&2
+			kill -9 "$qemu"
+			$up || fail "the nested host did not come up within $boot_seconds s" 125
+			fail "time limit: not done after $limit s" 124
+		fi
+		sleep 0.2
+	done
+	wait "$qemu" || true
+	qemu=''
+	show
+}
+
+# The record, if it is this run's; else this is a failure whatever was printed.
+take_record() {
+	mkdir "$work/results"
+	"$parts/busybox" tar -x -f "$work/record" -C "$work/results" 2>/dev/null || true
+	if [ -n "$results" ]; then
+		cp -r "$work/results/." "$results/"
+		tr -d '\r' <"$work/console" >"$results/console"
+	fi
+	[ "$(cat "$work/results/nonce" 2>/dev/null)" = "$nonce" ]
+}
+
+judge() {
+	local recorded=true status n
+	take_record || recorded=false
+	touch "$work/results/dmesg"
+	if cat "$work/console" "$work/results/dmesg" | tr -d '\r' >"$work/log" &&
+		grep -Eaq "$oops" "$work/log"; then
+		grep -Ea -m 1 -A 40 "$oops" "$work/log" >&2
+		fail "the nested host's kernel complains (above)" 125
+	fi
+	if ! $recorded; then
+		console_tail >&2
+		tail -n 3 "$work/qemu.err" >&2
+		fail "the nested host ended without a record of its results" 125
+	fi
+	show_rest
+	status=$(cat "$work/results/status")
+	[ "$status" != limit ] || {
+		console_tail 60 >&2
+		fail "time limit: not done after $limit s" 124
+	}
+	if [ "$mode" = tests ]; then
+		n=$(wc -l <"$work/results/list")
+		[ "$n" = "$n_tests" ] || fail "$n_tests tests were to run, results of $n came" 125
+		count_tests
+	fi
+	exit "$status"
+}
+
+count_tests() {
+	awk '{ n[$2 == 0 ? "passed" : $2 == 77 ? "skipped" : "failed"]++ }
+		END { printf "%d passed, %d failed, %d skipped\n", n["passed"], n["failed"], n["skipped"] }' "$work/results/list"
+}
+
+boot() {
+	start_qemu
+	[ "$mode" != shell ] || return 0
+	watch
+	judge
+}

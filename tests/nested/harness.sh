@@ -1,0 +1,107 @@
+#!/bin/bash
+# The harness itself: what fails inside must fail outside, whatever is lost on the way.
+# Environment: NESTED (tools/nested), BUILD (whose guestmm).
+set -u
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+fail() {
+	printf 'FAILED: %s\n' "$*"
+	head -c 6000 "$work/err"
+	exit 1
+}
+
+# nested STATUS ARG...
+nested() {
+	local want=$1 got=0
+	shift
+	"$NESTED" --kernel "${KERNEL:-6.1}" --memory 600 --results "$work/results" "$@" >"$work/out" 2>"$work/err" </dev/null || got=$?
+	if [ "$got" = 77 ] && [ "$want" != 77 ]; then
+		cat "$work/out"
+		exit 77
+	fi
+	[ "$got" = "$want" ] || fail "status $got instead of $want from: $*"
+}
+
+said() { grep -Eq -- "$1" "$work/err" || fail "not said: $1"; }
+
+test_command() {
+	# shellcheck disable=SC2016
+	nested 7 --build "$BUILD" -- bash -c 'echo to out; echo to err >&2; seq 20000; echo kept >"$RESULTS/file"; exit 7'
+	{
+		echo to out
+		seq 20000
+	} | cmp - "$work/out" || fail "standard output differs"
+	[ "$(cat "$work/err")" = 'to err' ] || fail "standard error differs"
+	[ "$(cat "$work/results/file")" = kept ] || fail "the file did not come out"
+}
+
+# A list of tests of which some pass, one fails, one is skipped, one hangs.
+test_list() {
+	mkdir -p "$work/build/vmm"
+	ln -s "$BUILD/vmm/guestmm" "$work/build/vmm/guestmm"
+	cat >"$work/build/CTestTestfile.cmake" <<-'END'
+		add_test(planted_good "true")
+		add_test(planted_bad "sh" "-c" "echo \"it's the planted failure\"; exit 3")
+		add_test(planted_skip "sh" "-c" "echo 'skipped: as planted'; exit 77")
+		add_test(planted_hang "sleep" "1000")
+		set_tests_properties(planted_hang PROPERTIES TIMEOUT 2)
+		add_test(planted_variable "sh" "-c" "echo \"\$A\" said; test \"\$A\" = 'b c'")
+		set_tests_properties(planted_variable PROPERTIES ENVIRONMENT "A=b c;D=e")
+	END
+	nested 1 --build "$work/build" --tests planted
+	grep -q '^2 passed, 2 failed, 1 skipped$' "$work/out" || fail "counted: $(cat "$work/out")"
+	grep -q '^passed planted_good' "$work/out" && grep -q '^passed planted_variable' "$work/out" ||
+		fail "passed: $(cat "$work/out")"
+	grep -q "it's the planted failure" "$work/out" || fail "the failure's words are lost: $(cat "$work/out")"
+	grep -q 'planted_hang: status 124' "$work/out" || fail "the hang is not told: $(cat "$work/out")"
+	grep -q '^b c said' "$work/results/tests/planted_variable" || fail "a test's variable is lost"
+	grep -q 'skipped: as planted' "$work/results/tests/planted_skip" || fail "a test's output is lost"
+}
+
+# A command that does not end.
+test_hang() {
+	nested 124 --build "$BUILD" --time 3 -- sleep 1000
+	said 'time limit'
+	said 'console'
+}
+
+# A nested host that does not answer: a real-time task has the only processor.
+test_dead() {
+	local chrt
+	chrt=$(type -P chrt) || {
+		echo "skipped: there is no chrt(1)"
+		exit 77
+	}
+	nested 124 --build "$BUILD" --time 3 --add "$chrt" -- sh -c \
+		"echo -1 >/proc/sys/kernel/sched_rt_runtime_us; exec $chrt -f 99 sh -c 'while :; do :; done'"
+	said 'time limit'
+	said '^RIP='
+}
+
+# Kernels that die, or that complain while all tests pass.
+test_oops() {
+	nested 125 --build "$BUILD" -- sh -c 'echo before; echo c >/proc/sysrq-trigger'
+	said 'Kernel panic'
+	said 'complains'
+	grep -q before "$work/out" || fail "what was said before is lost"
+}
+
+test_warning() {
+	nested 125 --build "$BUILD" -- sh -c 'echo "WARNING: CPU: 0 PID: 1 at planted/warning.c:1" >/dev/kmsg'
+	said 'planted/warning'
+}
+
+# Good words, and no record of a status behind them.
+test_lost() {
+	nested 125 --build "$BUILD" -- sh -c 'echo all is well; sleep 1; poweroff -f'
+	said 'without a record'
+}
+
+# A machine that lacks a part: skipped, with the reason.
+test_no_kernel() {
+	nested 77 --build "$BUILD" --kernel 1.2 -- true
+	grep -q '^skipped: .*Linux 1.2 .*cannot be had' "$work/out" || fail "no reason: $(cat "$work/out")"
+}
+
+"test_$1"

@@ -1,0 +1,115 @@
+# The nested host's initial file system: busybox, our programs and tests at the paths that they have
+# here, the libraries that they need, and the job. Sourced by tools/nested.
+# shellcheck shell=bash disable=SC2154
+
+# What tests use and busybox lacks, or does in another way.
+host_tools=(bash true timeout grep cmp dd mktemp pgrep unshare setpriv stat script taskset head tail mount)
+
+quote() { printf "'%s' " "${1//\'/\'\\\'\'}"; }
+
+# add_file PATH: with the libraries that it is linked with.
+add_file() {
+	local library
+	[ ! -e "$image$1" ] || return 0
+	mkdir -p "$image$(dirname "$1")"
+	cp -L --preserve=mode "$1" "$image$1"
+	[[ $(head -c 4 "$1" | tr -d '\0') == *ELF ]] || return 0
+	while read -r library; do
+		[ -e "$image$library" ] || {
+			mkdir -p "$image$(dirname "$library")"
+			cp -L --preserve=mode "$library" "$image$library"
+		}
+	done < <(ldd "$1" 2>/dev/null | grep -o '/[^ ]*')
+}
+
+# add_named ARG...: the files among these words; also VAR=FILE and FILE:NAME.
+add_named() {
+	local word path
+	for word; do
+		for path in "$word" "${word#*=}" "${word%%:*}"; do
+			case $path in
+			/dev/* | /proc/* | /sys/*) ;;
+			*/*) [ ! -f "$path" ] || add_file "$(from_caller "$path")" ;;
+			esac
+		done
+	done
+}
+
+add_tools() {
+	local name path
+	mkdir -p "$image"/{bin,proc,sys,dev,tmp,results,job,modules,etc,root}
+	add_file "$parts/busybox"
+	mv "$image$parts/busybox" "$image/bin/busybox"
+	for name in "${host_tools[@]}"; do
+		path=$(type -P "$name") || continue
+		add_file "$path"
+		[ -e "$image/bin/$name" ] || ln -s "$path" "$image/bin/$name"
+	done
+	cp "$kernel_parts"/modules/*.ko "$image/modules/"
+	cp tests/nested/init "$image/init"
+	cp /etc/passwd /etc/group "$image/etc/"
+	add_file "$programs/vmm/guestmm"
+	ln -s "$programs/vmm/guestmm" "$image/bin/guestmm"
+}
+
+# The tests of the build that have the wanted names, a line each: run_test NAME SECONDS COMMAND...
+write_tests() {
+	local line word words=()
+	(cd "$programs" && ctest --show-only=json-v1 -R "$pattern" -LE nested) >"$work/tests.json" 2>"$work/ctest.err" ||
+		skip "ctest does not list the tests of $programs: $(tail -n 1 "$work/ctest.err")"
+	cmake -DFILE="$work/tests.json" -P tests/nested/list.cmake 2>"$work/job/list"
+	n_tests=$(grep -c '^run_test ' "$work/job/list" || true)
+	[ "$n_tests" -gt 0 ] || wrong_usage "no test of $programs has a name like '$pattern'"
+	while read -r line; do
+		eval "words=(${line#run_test })"
+		add_named "${words[@]}"
+		for word in "${words[@]}"; do
+			case $word in
+			*/tests/*.sh) # with those it reads
+				for line in "$(dirname "$word")"/*.sh; do
+					add_file "$line"
+				done
+				;;
+			esac
+		done
+	done <"$work/job/list"
+}
+
+write_job() {
+	local word
+	mkdir -p "$work/job"
+	nonce=$(od -An -N8 -tx8 /dev/urandom | tr -d ' ')
+	n_tests=0
+	case $mode in
+	tests) write_tests ;;
+	shell) echo run_shell >"$work/job/list" ;;
+	command)
+		add_named "${command[@]}"
+		{
+			printf 'run_command '
+			for word in "${command[@]}"; do
+				quote "$word"
+			done
+			echo
+		} >"$work/job/list"
+		;;
+	esac
+	printf 'nonce=%s folder=%s n_tests=%s seconds=%s\n' "$nonce" "$(quote "$caller")" "$n_tests" "${limit:-0}" >"$work/job/settings"
+	cp "$work/job"/* "$image/job/"
+	mkdir -p "$image$caller"
+}
+
+make_image() {
+	local path
+	image=$work/image
+	[ "$mode" = shell ] || limit=${limit:-300}
+	mkdir -p "$image"
+	add_tools
+	for path in "${extra[@]}"; do
+		[ -f "$path" ] || wrong_usage "--add: there is no file $path"
+		add_file "$path"
+	done
+	write_job
+	(cd "$image" && find . | "$parts/busybox" cpio -o -H newc 2>/dev/null) >"$work/initrd"
+	rm -rf "$image"
+}

@@ -1,0 +1,126 @@
+# The parts of the nested host: Debian's packages, by name, unpacked into the build folder, never
+# installed. Sourced by tools/nested. Once a part is there, no network is asked.
+#
+# Sets: parts (a folder: busybox), kernel_parts (vmlinuz, modules/). A machine where they cannot
+# be had is told apart from one where something is broken: `skip` says what was missing.
+# shellcheck shell=bash disable=SC2154
+
+modules=(irqbypass kvm kvm-amd)
+
+get_parts() {
+	parts=$build/nested
+	kernel_parts=$parts/kernel-$kernel
+	command -v qemu-system-x86_64 >/dev/null ||
+		skip "qemu-system-x86_64 is not there: apt-get install qemu-system-x86"
+	mkdir -p "$parts"
+	exec 9>"$parts/lock"
+	flock -w 600 9 || skip "another tools/nested has held $parts/lock for 10 minutes"
+	[ -x "$parts/busybox" ] || get_busybox
+	[ -e "$kernel_parts/vmlinuz" ] || get_kernel
+	exec 9>&-
+}
+
+# unpack PACKAGE: downloads it by the machine's apt (and options in "${apt[@]}") into $work/unpacked.
+unpack() {
+	local log=$work/apt.log
+	command -v apt-get >/dev/null && command -v dpkg >/dev/null ||
+		skip "no apt-get and dpkg here to get Debian's package $1 with"
+	rm -rf "$work/deb" "$work/unpacked"
+	mkdir "$work/deb"
+	if ! (cd "$work/deb" && timeout 300 apt-get -q "${apt[@]}" download "$1") >"$log" 2>&1; then
+		skip "the package $1 cannot be downloaded: $(grep '^E:' "$log" | head -n 1)"
+	fi
+	dpkg -x "$work"/deb/*.deb "$work/unpacked"
+}
+
+apt_options() { apt=(-o APT::Sandbox::User=root -o Acquire::Languages=none -o Acquire::Retries=2 -o Acquire::http::Timeout=20 "$@"); }
+
+# A state of apt's own, below the build folder: the machine's stays as it is. First what the machine
+# knows already; then its sources, asked anew; then its distribution's backports.
+apt_states=(machine fresh backports)
+
+# The line of sources.list for a suite that the machine's sources do not name: their repository,
+# their distribution's name with the ending.
+backports_source() {
+	local name uri release key=/usr/share/keyrings/debian-archive-keyring.gpg signed=''
+	name=$(. /etc/os-release && printf %s "${VERSION_CODENAME-}")
+	[ -e $key ] && signed="[signed-by=$key] "
+	while read -r uri release; do
+		if [ "$release" = "$name" ]; then
+			echo "deb $signed$uri $name-backports main"
+			return
+		fi
+	done < <(apt-get indextargets --format '$(REPO_URI) $(RELEASE)' 'Created-By: Packages' 'Component: main')
+	return 1
+}
+
+# use_apt STATE: fails where it cannot be had; $reason says why.
+use_apt() {
+	local state=$parts/apt-$1 own
+	own=(-o "Dir::State::lists=$state/lists" -o "Dir::Cache=$state/cache")
+	apt_options
+	[ "$1" != machine ] || return 0
+	mkdir -p "$state/lists/partial" "$state/cache/archives/partial"
+	if [ "$1" = backports ]; then
+		if ! backports_source >"$state/sources.list"; then
+			reason="apt's configuration names no repository of this distribution"
+			return 1
+		fi
+		own+=(-o "Dir::Etc::sourcelist=$state/sources.list" -o Dir::Etc::sourceparts=-)
+	fi
+	apt_options "${own[@]}"
+	if ! timeout 300 apt-get -q "${apt[@]}" -o APT::Update::Error-Mode=any update >"$work/apt.log" 2>&1; then
+		reason="no package lists: $(grep '^[EW]:' "$work/apt.log" | head -n 1)"
+		return 1
+	fi
+}
+
+get_busybox() {
+	local state
+	for state in machine fresh; do
+		if use_apt $state && [ -n "$(apt-cache "${apt[@]}" show busybox-static 2>/dev/null)" ]; then
+			unpack busybox-static
+			cp "$work/unpacked/bin/busybox" "$parts/busybox"
+			return
+		fi
+	done
+	skip "apt has no package busybox-static (${reason-})"
+}
+
+# The package that the newest kernel of the wanted version is in, by the newest-kernel package's word.
+kernel_package() {
+	apt-cache "${apt[@]}" depends linux-image-cloud-amd64 2>/dev/null |
+		sed -n "s/.*Depends: \(linux-image-$kernel\..*-cloud-amd64\)$/\1/p" | head -n 1
+}
+
+get_kernel() {
+	local state package reason="no suite that apt was asked about has it"
+	[ "$(uname -m)" = x86_64 ] || skip "kernels for x86-64 only"
+	for state in "${apt_states[@]}"; do
+		use_apt "$state" || continue
+		package=$(kernel_package)
+		[ -n "$package" ] || continue
+		echo "$tool: getting $package" >&2
+		unpack "$package"
+		install_kernel
+		return
+	done
+	skip "Debian's Linux $kernel for clouds cannot be had: $reason"
+}
+
+install_kernel() {
+	local module path to=$kernel_parts.new
+	rm -rf "$to"
+	mkdir -p "$to/modules"
+	for module in "${modules[@]}"; do
+		path=$(find "$work/unpacked" -name "$module.ko*" | head -n 1)
+		case $path in
+		*.xz) "$parts/busybox" xzcat "$path" >"$to/modules/$module.ko" ;;
+		*.ko) cp "$path" "$to/modules/$module.ko" ;;
+		*) skip "the kernel's package has no module $module" ;;
+		esac
+	done
+	cp "$work"/unpacked/boot/vmlinuz-* "$to/vmlinuz"
+	rm -rf "$work/unpacked" "$work/deb" "$kernel_parts"
+	mv "$to" "$kernel_parts"
+}
