@@ -40,14 +40,36 @@ need_root()
 	[ "$(id -u)" = 0 ] || skip "needs root"
 }
 
-# expect STATUS COMMAND...: runs it within 60 s, output in $WORK/out, $WORK/err.
+# expect STATUS COMMAND...: runs it within $SECONDS_MAX (60 s), output in $WORK/out, $WORK/err.
 expect()
 {
 	local want=$1 got
 	shift
-	timeout -k 5 60 "$@" >"$WORK/out" 2>"$WORK/err" </dev/null
+	timeout -k 5 "${SECONDS_MAX:-60}" "$@" >"$WORK/out" 2>"$WORK/err" </dev/null
 	got=$?
 	[ "$got" = "$want" ] || fail "$* ended with status $got, expected $want"
+}
+
+# stat_of KEY [OBJECT]: an integer of the statistics, of an object in them where one is named.
+stat_of()
+{
+	grep -Eo "\"${2:-schema}\":[{\"].*" "$WORK/stats" | grep -Eo "\"$1\":[0-9]+" | head -n 1 |
+		grep -Eo '[0-9]+$'
+}
+
+# swaps OPTION... PROGRAM ARG...: it ends well, having swapped; frames, process and bookkeeping stay
+# within what is promised.
+swaps()
+{
+	expect 0 "$GUESTMM" run --stats "$WORK/stats" "$@"
+	grep -q ' ok$' "$WORK/out" || fail "the program did not end well: $(tail -n 1 "$WORK/out")"
+	[ "$(stat_of written reclaim)" -gt 0 ] || fail "nothing was written to swap"
+	[ "$(stat_of swap_in faults)" -gt 0 ] || fail "nothing came back from swap"
+	[ "$(stat_of resident_peak_bytes)" -le "$(stat_of limit_bytes)" ] ||
+		fail "the limit was exceeded: $(stat_of resident_peak_bytes)"
+	[ "$(stat_of rss_peak_bytes process)" -le $(($(stat_of limit_bytes) + (24 << 20) +
+		$(stat_of metadata_bytes process))) ] || [ -n "${ASAN_BUILD:-}" ] ||
+		fail "the process used too much: $(stat_of rss_peak_bytes process)"
 }
 
 # Runs the probe kernel: probe STATUS [OPTION...] -- CASE [ARG...]

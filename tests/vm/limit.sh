@@ -3,26 +3,6 @@
 . "$(dirname "$0")/lib.sh"
 need_kvm
 
-# stat KEY: an integer of the statistics; the first of that name.
-stat_of()
-{
-	grep -Eo "\"$1\":[0-9]+" "$WORK/stats" | head -n 1 | grep -Eo '[0-9]+$'
-}
-
-# swaps OPTION... PROGRAM ARG...: it ends well, having swapped, within its limit.
-swaps()
-{
-	expect 0 "$GUESTMM" run --stats "$WORK/stats" "$@"
-	grep -q ' ok$' "$WORK/out" || fail "the program did not end well: $(tail -n 1 "$WORK/out")"
-	[ "$(stat_of written)" -gt 0 ] || fail "nothing was written to swap"
-	[ "$(stat_of swap_in)" -gt 0 ] || fail "nothing came back from swap"
-	[ "$(stat_of resident_peak_bytes)" -le "$(stat_of limit_bytes)" ] ||
-		fail "the limit was exceeded: $(stat_of resident_peak_bytes)"
-	[ "$(stat_of rss_peak_bytes)" -le $(($(stat_of limit_bytes) + (24 << 20) +
-		$(stat_of metadata_bytes))) ] || [ -n "${ASAN_BUILD:-}" ] ||
-		fail "the process used too much: $(stat_of rss_peak_bytes)"
-}
-
 test_touch()
 {
 	swaps -m 64M -l 16M touch --bytes 32M --passes 2 --order rand

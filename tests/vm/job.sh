@@ -1,0 +1,57 @@
+#!/bin/bash
+# The main job at its full size: guests that need several times what they may use. Minutes, so only
+# release builds have these tests.
+. "$(dirname "$0")/lib.sh"
+need_kvm
+export SECONDS_MAX=240
+
+# job OPTION... PROGRAM ARG...: swaps, and the bookkeeping takes at most 16 bytes a page.
+job()
+{
+	swaps "$@"
+	[ "$(stat_of metadata_bytes process)" -le $(($(stat_of memory_bytes) / 256)) ] ||
+		fail "bookkeeping takes $(stat_of metadata_bytes process) bytes"
+}
+
+test_malloc()
+{
+	job -m 512M -l 128M malloc --bytes 384M --ops 200000 --seed 7
+}
+
+test_malloc_engine_copy()
+{
+	job -m 512M -l 128M --engine copy malloc --bytes 384M --ops 200000 --seed 7
+}
+
+test_malloc_two_cpus()
+{
+	job -m 512M -l 128M -c 2 malloc --bytes 384M --ops 200000 --seed 7
+}
+
+test_touch_above_the_hole()
+{
+	job -m 8G -l 64M touch --bytes 512M --passes 2 --order rand
+}
+
+# 100 MB of text out of what every Debian has: documents first, then the strings of programs, which
+# make the table of words large.
+make_text()
+{
+	local from
+	for from in /usr/share/doc /usr/share/common-licenses /var/lib/dpkg/info /usr/share /usr/lib; do
+		find "$from" -type f -readable -print0 2>/dev/null | LC_ALL=C sort -z |
+			xargs -0 cat 2>/dev/null
+	done | tr -c 'A-Za-z0-9_\n' '\n' | tr -s '\n' | head -c 104857600 >"$WORK/text"
+	[ "$(stat -c %s "$WORK/text")" = 104857600 ] || skip "this system has less than 100 MiB of files"
+}
+
+# The table alone, one string and one entry a distinct word, takes more than the limit.
+test_words()
+{
+	make_text
+	timeout 200 "$PROGRAMS" words --file "$WORK/text" >"$WORK/native" || fail "the native run failed"
+	job -m 1G -l 24M --file "$WORK/text:/text" words --file /text
+	cmp "$WORK/native" "$WORK/out" || fail "guest and host count differently"
+}
+
+main "$@"
