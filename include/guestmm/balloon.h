@@ -25,6 +25,8 @@ struct gmm_balloon_config {
 	uint64_t floor_bytes; /* `auto` leaves the guest at least this much; 0: an eighth of memory */
 };
 
+/* Call it when the space has all its RAM. Errors: -EINVAL (config size, a floor above the memory),
+ * -ENOMEM. */
 GMM_API int gmm_balloon_new(const struct gmm_balloon_config *config, struct gmm_balloon **out);
 GMM_API struct gmm_balloon *gmm_balloon_free(struct gmm_balloon *balloon);
 
@@ -38,7 +40,8 @@ GMM_API void gmm_balloon_set_auto(struct gmm_balloon *balloon, bool on);
 GMM_API void gmm_balloon_tick(struct gmm_balloon *balloon);
 
 /* The guest gave up these pages; their content is gone and their frames are free.
- * Pages outside RAM, held, or ballooned already are ignored. Returns how many were taken. */
+ * Pages outside RAM, held, or ballooned already are ignored; so are pages that a read is just
+ * filling, though their content is dropped, too. Returns how many were taken. */
 GMM_API unsigned gmm_balloon_give(struct gmm_balloon *balloon, const gmm_gfn *gfns, unsigned n);
 
 /* The guest uses these pages again. Returns how many were in the balloon. */

@@ -122,12 +122,14 @@ GMM_API struct gmm_space *gmm_space_free(struct gmm_space *space);
 /* Adds RAM at [start, start + bytes), 4 KiB aligned, zero-filled. *hva is where it is mapped in
  * this process, aligned like the guest-physical address within 1 GiB: give it to
  * KVM_SET_USER_MEMORY_REGION. Regions are added before the guest runs. At most 16.
- * Errors: -EINVAL (alignment, wraps around), -EEXIST (overlaps a region), -ENOSPC (16 regions), -ENOMEM. */
+ * Errors: -EINVAL (alignment, wraps around), -EEXIST (overlaps a region), -ENOSPC (16 regions), -ENOMEM,
+ * -EBUSY (a page was touched already). */
 GMM_API int gmm_space_add_ram(struct gmm_space *space, gmm_gpa start, uint64_t bytes, void **hva);
 
 /* Adds a window on a file, filled in lazily and never written; the library keeps a
  * duplicate of fd. bytes is the file's part to show, from its beginning; the last page is
- * filled up with zeros. Make the KVM slot read-only. Errors: as above, -EBADF, -EISDIR. */
+ * filled up with zeros. Make the KVM slot read-only. Errors: as above, -EBADF, -EISDIR,
+ * -ENODATA (the file is shorter), -EINVAL (neither a file nor a block device). */
 GMM_API int gmm_space_add_file(struct gmm_space *space, gmm_gpa start, int fd, uint64_t bytes, void **hva);
 
 /* A descriptor that polls readable when gmm_space_dispatch() has work. Owned by the space. */
@@ -135,26 +137,29 @@ GMM_API int gmm_space_fd(const struct gmm_space *space);
 
 /* Serves what is pending: faults, finished input and output, reclaim. Never blocks on
  * a disk. One thread at a time. Returns 0, or -EAGAIN when more work is ready at once.
- * -EIO: the userfaultfd failed; the space serves nothing any more. */
+ * -EIO: the userfaultfd failed, or the space was detached; it serves nothing any more. */
 GMM_API int gmm_space_dispatch(struct gmm_space *space);
 
 /* Makes [gpa, gpa + bytes) resident and keeps it so until gmm_space_release: for devices, system
  * calls and vhost. *hva points to it. Waits for faults; where no other thread dispatches, it
  * dispatches itself. Within one region, at most 64 KiB. A page can be held at most 255 times.
- * Errors: -EFAULT (outside, or crosses regions), -EIO (poisoned), -EINVAL (0 or too long),
- * -EBUSY (held too often), -ENOMEM (would hold more than half of the limit), -EROFS (write to a window). */
+ * Errors: -EFAULT (outside, or crosses regions), -EIO (poisoned, or nothing is served any more),
+ * -EINVAL (0 or too long), -EBUSY (held too often), -ENOMEM (all spaces on the pool would hold more than
+ * half of its limit), -EROFS (write to a window). */
 GMM_API int gmm_space_hold(struct gmm_space *space, gmm_gpa gpa, size_t bytes, bool write, void **hva);
 GMM_API void gmm_space_release(struct gmm_space *space, gmm_gpa gpa, size_t bytes);
 
 /* Copies from and to guest memory, any length, any alignment. All or nothing is
- * checked first. Errors: -EFAULT, -EIO, -EROFS. Never from the dispatching thread
- * of a worker. */
+ * checked first. Errors: -EFAULT, -EROFS (nothing was copied); -EIO, -ENOMEM, -EBUSY as for
+ * gmm_space_hold() (what lies before the page in question was copied). Never from the dispatching
+ * thread of a worker. */
 GMM_API int gmm_space_read(struct gmm_space *space, gmm_gpa gpa, void *to, size_t bytes);
 GMM_API int gmm_space_write(struct gmm_space *space, gmm_gpa gpa, const void *from, size_t bytes);
 
 /* Drops the content of n_pages pages at gfn, without writing it anywhere: they read as zero
  * afterwards. Held pages keep their content and are skipped; windows' pages are only
- * dropped. May wait for a read under way. Errors: -EFAULT (outside RAM). */
+ * dropped. Never waits: a page that a read is filling reads as zero when that ends. Errors:
+ * -EFAULT (outside). */
 GMM_API int gmm_space_discard(struct gmm_space *space, gmm_gfn gfn, uint64_t n_pages);
 
 /* Evicts up to `pages` pages now (proactive reclaim). Returns 0; the work goes on in

@@ -100,7 +100,8 @@ struct gmm_store_ops {
 
 	/* Does the slot hold just this page's content, as far as its 64-bit checksum
 	 * tells? A page that was read back and evicted again need then not be written.
-	 * Optional (NULL: such pages are written). */
+	 * Optional (NULL, as in `ram` and `tier`, where a copy of a resident page would take
+	 * memory: such pages are written). */
 	bool (*holds)(struct gmm_store *st, uint64_t slot, const void *page);
 };
 

@@ -14,148 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "unit.h"
-
-#define MIB (UINT64_C(1) << 20)
-#define PAGES(mib) ((mib) * 256u)
-
-struct vm {
-	struct gmm_pool *pool;
-	struct gmm_space *space;
-	struct gmm_worker *worker;
-	struct gmm_balloon *balloon;
-	volatile char *mem;
-	uint64_t n_pages;
-	_Atomic int fail_reads, fail_writes; /* errno for every operation, 0: none */
-	_Atomic uint32_t n_poisoned, n_full, n_usable, n_touched;
-};
-
-static const enum gmm_engine engines[] = {GMM_ENGINE_MOVE, GMM_ENGINE_COPY};
-
-static int vm_fail(void *user, enum gmm_store_verb verb, uint64_t n_seen)
-{
-	struct vm *vm = user;
-
-	(void)n_seen;
-	return -(verb == GMM_STORE_WRITE ? vm->fail_writes : vm->fail_reads);
-}
-
-static void vm_event(void *user, const struct gmm_event *event)
-{
-	struct vm *vm = user;
-
-	switch (event->kind) {
-	case GMM_EVENT_POISONED:
-		vm->n_poisoned++;
-		break;
-	case GMM_EVENT_POISON_TOUCHED:
-		vm->n_touched++;
-		break;
-	case GMM_EVENT_STORE_FULL:
-		vm->n_full++;
-		break;
-	case GMM_EVENT_STORE_USABLE:
-		vm->n_usable++;
-		break;
-	case GMM_EVENT_DEAD:
-		abort();
-	}
-}
-
-static struct gmm_store *vm_store(struct vm *vm, uint64_t capacity)
-{
-	struct gmm_store_file_config file = {.size = sizeof(file), .capacity_bytes = capacity};
-	struct gmm_store *store, *faulty;
-
-	ck_assert_int_eq(gmm_store_file_new(&file, &store), 0);
-	ck_assert_int_eq(gmm_store_faulty_new(store, vm_fail, vm, &faulty), 0);
-	return faulty;
-}
-
-/* A space of mem_mib with the pool given, or one of its own of limit_mib. */
-static struct vm *vm_new(enum gmm_engine engine, struct gmm_pool *pool, uint64_t mem_mib,
-			 uint64_t limit_mib, uint64_t swap_mib)
-{
-	struct gmm_pool_config config = {.size = sizeof(config), .limit_bytes = limit_mib * MIB};
-	struct gmm_space_config space = {.size = sizeof(space), .engine = engine, .n_vcpus = 1};
-	struct gmm_worker_config worker = {.size = sizeof(worker), .cpu = -1};
-	struct gmm_balloon_config balloon = {.size = sizeof(balloon)};
-	struct vm *vm = calloc(1, sizeof(*vm));
-	void *mem;
-	int ret;
-
-	vm->pool = pool;
-	if (!pool)
-		ck_assert_int_eq(gmm_pool_new(&config, &vm->pool), 0);
-	space.pool = vm->pool;
-	space.store = swap_mib ? vm_store(vm, swap_mib * MIB) : NULL;
-	space.on_event = vm_event;
-	space.user = vm;
-	ret = gmm_space_new(&space, &vm->space);
-	if (ret == -EPERM || ret == -ENOSYS || ret == -EOPNOTSUPP)
-		UNIT_SKIP("userfaultfd or this engine is not to be had here: %s", strerror(-ret));
-	ck_assert_int_eq(ret, 0);
-	ck_assert_int_eq(gmm_space_add_ram(vm->space, (gmm_gpa){0}, mem_mib * MIB, &mem), 0);
-	vm->mem = mem;
-	vm->n_pages = PAGES(mem_mib);
-	worker.space = balloon.space = vm->space;
-	ck_assert_int_eq(gmm_worker_new(&worker, &vm->worker), 0);
-	ck_assert_int_eq(gmm_balloon_new(&balloon, &vm->balloon), 0);
-	return vm;
-}
-
-static void vm_free(struct vm *vm, bool pool_too)
-{
-	gmm_worker_free(vm->worker);
-	gmm_balloon_free(vm->balloon);
-	gmm_space_free(vm->space);
-	if (pool_too)
-		gmm_pool_free(vm->pool);
-	free(vm);
-}
-
-static struct gmm_stats vm_stats(struct vm *vm)
-{
-	struct gmm_stats stats;
-
-	gmm_space_stats(vm->space, &stats);
-	return stats;
-}
-
-static volatile uint64_t *vm_word(struct vm *vm, uint64_t page)
-{
-	return (volatile uint64_t *)(vm->mem + (page << 12)) + page % 512;
-}
-
-static enum gmm_page_state vm_state(struct vm *vm, uint64_t page)
-{
-	uint8_t state;
-
-	ck_assert_int_eq(gmm_space_states(vm->space, (gmm_gfn){page}, 1, &state), 0);
-	return (enum gmm_page_state)state;
-}
-
-static void sleep_ms(long ms)
-{
-	struct timespec t = {ms / 1000, ms % 1000 * 1000000};
-
-	nanosleep(&t, NULL);
-}
-
-/* Evicts everything that can be, and waits until it is out. */
-static void vm_evict_all(struct vm *vm)
-{
-	for (int i = 0; i < 2000; i++) {
-		struct gmm_stats s;
-
-		gmm_space_reclaim(vm->space, vm->n_pages);
-		s = vm_stats(vm);
-		if (s.resident_bytes <= MIB && s.evicting_bytes == 0)
-			return;
-		sleep_ms(5);
-	}
-	ck_abort_msg("not all was evicted: %lu KiB left", vm_stats(vm).resident_bytes >> 10);
-}
+#include "vm.h"
 
 /* ---- 2: frames in use never exceed the limit ---- */
 
@@ -260,7 +119,8 @@ static void *count_up(void *arg)
 START_TEST(invariant_4_no_write_is_lost)
 {
 	struct vm *vm = vm_new(engines[_i], NULL, 16, 8, 32);
-	struct counting c[2] = {{vm, 0, vm->n_pages / 2, 12}, {vm, vm->n_pages / 2, vm->n_pages, 12}};
+	struct counting c[2] = {{vm, 0, vm->n_pages / 2, 12},
+				{vm, vm->n_pages / 2, vm->n_pages, 12}};
 	pthread_t t[2];
 
 	for (int i = 0; i < 2; i++)
@@ -471,7 +331,8 @@ END_TEST
 START_TEST(invariant_7_wild_pages_do_nothing)
 {
 	struct vm *vm = vm_new(engines[_i], NULL, 16, 8, 32);
-	const uint64_t wild[] = {vm->n_pages, UINT64_MAX, UINT64_MAX >> 12, (UINT64_MAX >> 12) + 1,
+	const uint64_t wild[] = {vm->n_pages,	    UINT64_MAX,
+				 UINT64_MAX >> 12,  (UINT64_MAX >> 12) + 1,
 				 UINT64_C(1) << 52, vm->n_pages + (UINT64_C(1) << 52)};
 	const unsigned n = sizeof(wild) / sizeof(wild[0]);
 	gmm_gfn gfns[8];
@@ -482,14 +343,17 @@ START_TEST(invariant_7_wild_pages_do_nothing)
 	for (unsigned i = 0; i < n; i++) {
 		gfns[i].v = wild[i];
 		ck_assert_int_eq(gmm_space_discard(vm->space, gfns[i], 1), -EFAULT);
-		ck_assert_int_eq(gmm_space_discard(vm->space, (gmm_gfn){0}, wild[i] + 1 ? wild[i] + 1 : wild[i]), -EFAULT);
+		ck_assert_int_eq(gmm_space_discard(vm->space, (gmm_gfn){0},
+						   wild[i] + 1 ? wild[i] + 1 : wild[i]),
+				 -EFAULT);
 	}
 	ck_assert_uint_eq(gmm_balloon_give(vm->balloon, gfns, n), 0);
 	ck_assert_uint_eq(gmm_balloon_take(vm->balloon, gfns, n), 0);
 	ck_assert_int_eq(gmm_space_read(vm->space, (gmm_gpa){16 * MIB}, &byte, 1), -EFAULT);
 	ck_assert_int_eq(gmm_space_write(vm->space, (gmm_gpa){16 * MIB - 1}, &byte, 2), -EFAULT);
 	ck_assert_int_eq(gmm_space_read(vm->space, (gmm_gpa){UINT64_MAX}, &byte, 2), -EFAULT);
-	ck_assert_int_eq(gmm_space_hold(vm->space, (gmm_gpa){16 * MIB - 1}, 2, true, &hva), -EFAULT);
+	ck_assert_int_eq(gmm_space_hold(vm->space, (gmm_gpa){16 * MIB - 1}, 2, true, &hva),
+			 -EFAULT);
 	ck_assert_int_eq(gmm_space_hold(vm->space, (gmm_gpa){0}, 0, true, &hva), -EINVAL);
 	ck_assert_int_eq(gmm_space_hold(vm->space, (gmm_gpa){0}, SIZE_MAX, true, &hva), -EINVAL);
 	ck_assert_int_eq(gmm_balloon_set_target(vm->balloon, 16 * MIB), -EINVAL);
@@ -506,7 +370,8 @@ START_TEST(invariant_7_holds_are_bounded)
 	void *hva;
 	int ret;
 
-	while ((ret = gmm_space_hold(vm->space, (gmm_gpa){(uint64_t)n << 12}, 4096, true, &hva)) == 0)
+	while ((ret = gmm_space_hold(vm->space, (gmm_gpa){(uint64_t)n << 12}, 4096, true, &hva)) ==
+	       0)
 		n++;
 	ck_assert_int_eq(ret, -ENOMEM);
 	ck_assert_uint_eq(n, PAGES(4) / 2);

@@ -94,8 +94,8 @@ static int access_hold_page(struct gmm_space *s, page_no p)
 		if (page_state(w) == GMM_PAGE_RESIDENT) {
 			if (page_holds(w) == PAGE_HOLDS_MAX)
 				return -EBUSY;
-			if (page_holds(w) == 0)
-				s->held_pages++;
+			if (page_holds(w)) /* counted already */
+				atomic_fetch_sub(&s->pool->held_pages, 1);
 			page_change(&s->pages, p, w, page_with_holds(w, page_holds(w) + 1));
 			return 0;
 		}
@@ -112,27 +112,32 @@ static void access_unhold_page(struct gmm_space *s, page_no p)
 	CHECK(page_state(w) == GMM_PAGE_RESIDENT && page_holds(w), "page %u is not held", p);
 	page_change(&s->pages, p, w, page_with_holds(w, page_holds(w) - 1));
 	if (page_holds(w) == 1)
-		s->held_pages--;
+		atomic_fetch_sub(&s->pool->held_pages, 1);
 }
 
 static int access_hold_pages(struct gmm_space *s, page_no first, page_no last)
 {
-	uint64_t n = last - first + 1;
+	uint64_t n = last - first + 1, max = atomic_load(&s->pool->limit_pages) / 2;
+	int ret = -ENOMEM;
+	page_no p = first;
 
-	if (s->held_pages + n > atomic_load(&s->pool->limit_pages) / 2)
+	/* The pages are counted before they are held: no two threads, of one space or of several
+	 * on the pool, can have the same half of the limit. */
+	if (atomic_fetch_add(&s->pool->held_pages, n) + n > max || !space_policy(s)) {
+		atomic_fetch_sub(&s->pool->held_pages, n);
 		return -ENOMEM;
-	if (!space_policy(s))
-		return -ENOMEM;
-	for (page_no p = first; p <= last; p++) {
-		int ret = access_hold_page(s, p);
-
-		if (ret) {
-			while (p-- > first)
-				access_unhold_page(s, p);
-			return ret;
-		}
 	}
-	return 0;
+	for (; p <= last; p++) {
+		ret = access_hold_page(s, p);
+		if (ret)
+			break;
+	}
+	if (ret == 0)
+		return 0;
+	atomic_fetch_sub(&s->pool->held_pages, last - p + 1);
+	while (p-- > first)
+		access_unhold_page(s, p);
+	return ret;
 }
 
 int gmm_space_hold(struct gmm_space *s, gmm_gpa gpa, size_t bytes, bool write, void **hva)
@@ -272,7 +277,7 @@ bool access_discard(struct gmm_space *s, page_no p, enum gmm_page_state to)
 		discard_slot(s, page_payload(w));
 		break;
 	case GMM_PAGE_POISONED:
-		if (engine_unpoison(&s->engine, space_hva(s, p)))
+		if (engine_unpoison(space_hva(s, p)))
 			return false;
 		break;
 	case GMM_PAGE_N_STATES:
@@ -326,10 +331,13 @@ static void discard_window(struct gmm_space *s, const struct region *r, page_no 
 {
 	for (page_no q = p; q < p + n; q++) {
 		page_word w = space_word(s, q);
+		char *hva = region_hva(r, q);
 
-		if (!discard_is_resident(s, q) || engine_discard(&s->engine, region_hva(r, q), 1))
+		if (page_state(w) == GMM_PAGE_POISONED ? engine_unpoison(hva)
+		    : discard_is_resident(s, q)	       ? engine_discard(&s->engine, hva, 1)
+						       : -EBUSY)
 			continue;
-		if (s->policy)
+		if (s->policy && page_state(w) == GMM_PAGE_RESIDENT)
 			s->policy_ops->remove(s->policy, q);
 		page_change(&s->pages, q, w, page_make(GMM_PAGE_SWAPPED, q - r->first));
 	}
@@ -381,9 +389,10 @@ int gmm_space_reclaim(struct gmm_space *s, uint64_t pages)
 int gmm_space_states(struct gmm_space *s, gmm_gfn gfn, uint64_t n_pages, uint8_t *states)
 {
 	for (uint64_t i = 0; i < n_pages; i++) {
-		const struct region *r = gfn.v + i > UINT64_MAX >> GMM_PAGE_SHIFT
-						 ? NULL
-						 : layout_find_gpa(&s->layout, (gfn.v + i) << GMM_PAGE_SHIFT);
+		const struct region *r =
+			gfn.v + i > UINT64_MAX >> GMM_PAGE_SHIFT
+				? NULL
+				: layout_find_gpa(&s->layout, (gfn.v + i) << GMM_PAGE_SHIFT);
 
 		if (!r)
 			return -EFAULT;

@@ -12,8 +12,8 @@
 
 #include "access.h"
 
-#define BALLOON_STEPS 32u	 /* `auto` moves by 1/32 of memory */
-#define BALLOON_STALL_LOW 0.5	 /* percent of the last 10 s: below it the balloon grows */
+#define BALLOON_STEPS	   32u /* `auto` moves by 1/32 of memory */
+#define BALLOON_STALL_LOW  0.5 /* percent of the last 10 s: below it the balloon grows */
 #define BALLOON_STALL_HIGH 5.0 /* above it, it shrinks */
 
 struct gmm_balloon {
@@ -40,8 +40,12 @@ int gmm_balloon_new(const struct gmm_balloon_config *config, struct gmm_balloon 
 	b->notify = config->notify;
 	b->user = config->user;
 	b->memory_pages = stats.memory_bytes >> GMM_PAGE_SHIFT;
-	b->floor_pages = config->floor_bytes ? config->floor_bytes >> GMM_PAGE_SHIFT
-					     : b->memory_pages / 8;
+	b->floor_pages =
+		config->floor_bytes ? config->floor_bytes >> GMM_PAGE_SHIFT : b->memory_pages / 8;
+	if (b->floor_pages > b->memory_pages) {
+		free(b);
+		return -EINVAL;
+	}
 	*out = b;
 	return 0;
 }
@@ -75,8 +79,7 @@ uint64_t gmm_balloon_target(const struct gmm_balloon *b)
 
 uint64_t gmm_balloon_bytes(const struct gmm_balloon *b)
 {
-	return atomic_load_explicit(&b->space->pages.n_in[GMM_PAGE_BALLOONED],
-				    memory_order_relaxed)
+	return atomic_load_explicit(&b->space->pages.n_in[GMM_PAGE_BALLOONED], memory_order_relaxed)
 	       << GMM_PAGE_SHIFT;
 }
 

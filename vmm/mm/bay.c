@@ -25,8 +25,7 @@ int bay_init(struct bay *b, struct pool_member *member)
 	b->base = base;
 	b->entries = calloc(BAY_SLOTS, sizeof(*b->entries));
 	b->vacancy = aligned_alloc(64, (frames_bytes + 63) & ~(size_t)63);
-	if (!b->entries || !b->vacancy ||
-	    gmm_frames_init(b->vacancy, frames_bytes, BAY_SLOTS)) {
+	if (!b->entries || !b->vacancy || gmm_frames_init(b->vacancy, frames_bytes, BAY_SLOTS)) {
 		bay_fini(b);
 		return -ENOMEM;
 	}

@@ -63,7 +63,8 @@ void clean_balance(struct gmm_space *s)
 		return;
 	s->clean.has_room = s->store->ops->holds && clean_has_room(s);
 	if (s->clean.has_room) {
-		s->clean.n_left = s->pages.n_pages; /* copies may come now: one sweep if they must go */
+		s->clean.n_left =
+			s->pages.n_pages; /* copies may come now: one sweep if they must go */
 		return;
 	}
 	clean_trim_policy(s);

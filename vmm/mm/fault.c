@@ -12,10 +12,10 @@
 #include "clean.h"
 #include "fatal.h"
 
-#define FAULT_AROUND_MAX 64u  /* zero pages for one fault */
-#define FAULT_GOES_ON 4u	      /* zero pages for the first fault of a stream that was forgotten */
-#define FAULT_AHEAD_MAX 32u   /* swapped pages read for one fault */
-#define FAULT_TRIES 3	      /* of a read that fails for want of memory */
+#define FAULT_AROUND_MAX 64u /* zero pages for one fault */
+#define FAULT_GOES_ON	 4u  /* zero pages for the first fault of a stream that was forgotten */
+#define FAULT_AHEAD_MAX	 32u /* swapped pages read for one fault */
+#define FAULT_TRIES	 2   /* more of a read that the device fails */
 
 /* How many pages may come along without making frames short: never more than a quarter of
  * what is free. */
@@ -263,6 +263,8 @@ enum fault_outcome fault_serve(struct gmm_space *s, const struct fault *f)
 	char *hva = space_hva(s, f->page);
 	enum fault_outcome outcome;
 
+	if (!space_policy(s))
+		return FAULT_WAIT; /* no memory for it: later, perhaps */
 	switch (page_state(space_word(s, f->page))) {
 	case GMM_PAGE_EMPTY:
 	case GMM_PAGE_BALLOONED:
@@ -318,13 +320,32 @@ static void fault_read_lost(struct gmm_space *s, struct transfer *x)
 	bay_put_dirty(&s->bay, x->slot);
 }
 
-static bool fault_read_again(struct gmm_space *s, struct transfer *x)
+/* A host that is short of something for a while costs no page: such a read is tried again until
+ * it ends in another way. A device's error is tried again a few times. */
+static bool fault_is_worth_a_try(struct transfer *x)
 {
-	bool transient = x->io.result == -ENOMEM || x->io.result == -EAGAIN ||
-			 x->io.result == -EINTR || x->io.result == -EIO;
+	switch (-x->io.result) {
+	case ENOMEM:
+	case EAGAIN:
+	case EINTR:
+		return true;
+	case EIO:
+		return x->n_tries < FAULT_TRIES;
+	default:
+		return false;
+	}
+}
 
-	(void)s;
-	return transient && ++x->n_tries < FAULT_TRIES && transfer_submit(&x, 1) == 0;
+/* Waits for the next call first. True: the read is under way again. */
+static bool fault_read_again(struct transfer *x)
+{
+	if (x->again && transfer_submit(&x, 1) == 0) {
+		x->again = 0;
+		x->n_tries++;
+		return true;
+	}
+	x->again = 1;
+	return false;
 }
 
 /* The content goes where the guest can see it. */
@@ -345,7 +366,8 @@ static int fault_install(struct gmm_space *s, struct transfer *x)
 		s->store->ops->release(s->store, &slot, 1);
 		slot = GMM_SLOT_NONE;
 	}
-	fault_resident(s, x->page, slot, (refault ? PAGE_HOT : 0) | (x->prefetch ? PAGE_PREFETCHED : 0),
+	fault_resident(s, x->page, slot,
+		       (refault ? PAGE_HOT : 0) | (x->prefetch ? PAGE_PREFETCHED : 0),
 		       x->prefetch ? GMM_POLICY_PREFETCH
 		       : refault   ? GMM_POLICY_REFAULT
 				   : GMM_POLICY_SWAP_IN);
@@ -355,8 +377,8 @@ static int fault_install(struct gmm_space *s, struct transfer *x)
 bool fault_read_ended(struct gmm_space *s, struct transfer *x)
 {
 	if (x->io.result && !x->discard) {
-		if (fault_read_again(s, x))
-			return true;
+		if (fault_is_worth_a_try(x))
+			return fault_read_again(x);
 		fault_read_lost(s, x);
 	} else if (fault_install(s, x)) {
 		return false; /* still pinned by the read that has just ended */

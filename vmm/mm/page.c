@@ -20,6 +20,7 @@
  *           -> EMPTY      the guest uses it again
  * POISONED  -> EMPTY      discard: the guest gave the lost content up
  *           -> BALLOONED  discard for the balloon
+ *           -> SWAPPED    discard of a window's page: its file is asked again
  * A change within RESIDENT or FILLING (holds, flags, slot) is legal, too.
  */
 #include "page.h"
@@ -35,12 +36,11 @@
 static const unsigned legal[GMM_PAGE_N_STATES] = {
 	[GMM_PAGE_EMPTY] = TO(FILLING) | TO(BALLOONED),
 	[GMM_PAGE_FILLING] = TO(FILLING) | TO(RESIDENT) | TO(POISONED) | TO(EMPTY),
-	[GMM_PAGE_RESIDENT] =
-		TO(RESIDENT) | TO(EVICTING) | TO(EMPTY) | TO(BALLOONED) | TO(SWAPPED),
+	[GMM_PAGE_RESIDENT] = TO(RESIDENT) | TO(EVICTING) | TO(EMPTY) | TO(BALLOONED) | TO(SWAPPED),
 	[GMM_PAGE_EVICTING] = TO(RESIDENT) | TO(SWAPPED) | TO(EMPTY) | TO(BALLOONED),
 	[GMM_PAGE_SWAPPED] = TO(FILLING) | TO(EMPTY) | TO(BALLOONED),
 	[GMM_PAGE_BALLOONED] = TO(FILLING) | TO(EMPTY),
-	[GMM_PAGE_POISONED] = TO(EMPTY) | TO(BALLOONED),
+	[GMM_PAGE_POISONED] = TO(EMPTY) | TO(BALLOONED) | TO(SWAPPED),
 };
 
 bool page_edge_is_legal(enum gmm_page_state from, enum gmm_page_state to)

@@ -23,6 +23,7 @@ struct pool_member {
 
 struct gmm_pool {
 	_Atomic uint64_t limit_pages, used_pages, peak_pages, reserve_pages;
+	_Atomic uint64_t held_pages; /* by devices, of all spaces */
 	pthread_mutex_t lock;
 	struct pool_member *members; /* lock */
 	_Atomic unsigned n_members;

@@ -15,15 +15,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "clean.h"
 #include "fatal.h"
 
-#define RECLAIM_BATCH 32u	/* victims asked for at once */
-#define RECLAIM_ROUND 256u	/* victims for one call: faults are looked at in between */
-#define RECLAIM_WRITE_BATCH 32u /* pages for one submission */
-#define RECLAIM_STAGED_MAX 1024u
+#define RECLAIM_BATCH	       32u  /* victims asked for at once */
+#define RECLAIM_ROUND	       256u /* victims for one call: faults are looked at in between */
+#define RECLAIM_WRITE_BATCH    32u  /* pages for one submission */
+#define RECLAIM_STAGED_MAX     1024u
 #define RECLAIM_BACKOFF_MIN_NS UINT64_C(20000000)
 #define RECLAIM_BACKOFF_MAX_NS UINT64_C(1000000000)
-#define RECLAIM_PROBE 8u /* victims to try while the store is blocked */
+#define RECLAIM_TOO_BIG_MAX    512u  /* refused in a row: the store is as good as full */
+#define RECLAIM_TRIES	       2048u /* pages looked at for one call: those held go back */
+#define RECLAIM_PROBE	       8u    /* victims to try while the store is blocked */
 
 struct marks {
 	uint64_t low, high, staged;
@@ -52,7 +55,8 @@ static bool page_is_zero(const char *page)
 	uint64_t first;
 
 	memcpy(&first, page, sizeof(first));
-	return first == 0 && memcmp(page, page + sizeof(first), GMM_PAGE_BYTES - sizeof(first)) == 0;
+	return first == 0 &&
+	       memcmp(page, page + sizeof(first), GMM_PAGE_BYTES - sizeof(first)) == 0;
 }
 
 static void reclaim_release(struct gmm_space *s, uint64_t slot)
@@ -188,7 +192,7 @@ static unsigned reclaim_run(const struct gmm_space *s, const uint64_t *victims, 
 }
 
 /* Asks the policy for up to n victims and takes them. Returns how many left. */
-static unsigned reclaim_evict(struct gmm_space *s, unsigned n)
+static unsigned reclaim_evict(struct gmm_space *s, unsigned n, unsigned *n_tried)
 {
 	uint64_t victims[RECLAIM_BATCH];
 	unsigned picked, kept = 0, left = 0, len;
@@ -198,10 +202,14 @@ static unsigned reclaim_evict(struct gmm_space *s, unsigned n)
 	for (unsigned i = 0; i < picked; i++)
 		if (reclaim_may_take(s, victims[i]))
 			victims[kept++] = victims[i];
+	/* No more to be had, or pages that may leave but cannot: that is all for now. */
+	*n_tried += picked ? picked : RECLAIM_TRIES;
 	for (unsigned i = 0; i < kept; i += len) {
 		len = reclaim_run(s, &victims[i], kept - i);
 		left += reclaim_take(s, (page_no)victims[i], len);
 	}
+	if (kept && !left)
+		*n_tried += RECLAIM_TRIES;
 	return left;
 }
 
@@ -238,6 +246,7 @@ static void reclaim_unblocked(struct gmm_space *s)
 		space_event(s, GMM_EVENT_STORE_USABLE, PAGE_NONE, 0, 0);
 	s->block.backoff_ns = 0;
 	s->block.blocked = false;
+	s->block.n_too_big = 0;
 }
 
 uint64_t reclaim_blocked_until(const struct gmm_space *s)
@@ -254,7 +263,8 @@ static void reclaim_orphan_written(struct gmm_space *s, struct transfer *x)
 	bay_put_dirty(&s->bay, x->slot);
 	if (x->io.result)
 		return;
-	if (page_state(w) == GMM_PAGE_RESIDENT && page_payload(w) == GMM_SLOT_NONE &&
+	if (clean_may_keep(s) && page_state(w) == GMM_PAGE_RESIDENT &&
+	    page_payload(w) == GMM_SLOT_NONE &&
 	    layout_find_page(&s->layout, x->page)->kind == REGION_RAM)
 		page_change(&s->pages, x->page, w, page_with_payload(w, x->io.slot));
 	else
@@ -264,10 +274,11 @@ static void reclaim_orphan_written(struct gmm_space *s, struct transfer *x)
 void reclaim_write_ended(struct gmm_space *s, struct transfer *x)
 {
 	s->bay.entries[x->slot].stage = BAY_FREE;
-	if (x->io.result)
-		reclaim_blocked(s, x->io.result);
-	else
+	/* A page that the store does not take says nothing of the others, unless there are many. */
+	if (x->io.result == 0)
 		reclaim_unblocked(s);
+	else if (x->io.result != -E2BIG || ++s->block.n_too_big >= RECLAIM_TOO_BIG_MAX)
+		reclaim_blocked(s, x->io.result);
 	if (x->discard) {
 		reclaim_orphan_written(s, x);
 	} else if (x->io.result) {
@@ -373,7 +384,7 @@ static uint64_t reclaim_need(struct gmm_space *s, const struct marks *m)
 		       atomic_load(&s->pool->n_members) == 1 || s->n_waiting;
 	uint64_t want = excess + m->high + m->staged + s->n_waiting;
 
-	if (s->reclaim_asked)
+	if (s->reclaim_asked && s->n_staged < RECLAIM_STAGED_MAX)
 		return s->reclaim_asked;
 	if (!is_mine || (have >= m->low + m->staged && !excess && !s->n_waiting))
 		return 0;
@@ -410,16 +421,12 @@ static void reclaim_meet_limit(struct gmm_space *s)
 
 static unsigned reclaim_evict_round(struct gmm_space *s, uint64_t need)
 {
-	unsigned left = 0, now;
+	unsigned left = 0, n_tried = 0;
 
 	if (need > RECLAIM_ROUND)
 		need = RECLAIM_ROUND;
-	while (left < need) {
-		now = reclaim_evict(s, (unsigned)(need - left));
-		if (now == 0)
-			break;
-		left += now;
-	}
+	while (left < need && n_tried < RECLAIM_TRIES)
+		left += reclaim_evict(s, (unsigned)(need - left), &n_tried);
 	if (s->reclaim_asked)
 		s->reclaim_asked = left ? s->reclaim_asked - clamp(left, 0, s->reclaim_asked) : 0;
 	return left;
@@ -436,10 +443,15 @@ bool reclaim_balance(struct gmm_space *s)
 	reclaim_meet_limit(s);
 	need = reclaim_need(s, &m);
 	if (s->block.blocked) {
-		if (need == 0 || now_ns() < s->block.until_ns)
+		if (now_ns() < s->block.until_ns)
 			return false;
-		need = clamp(need, 0, RECLAIM_PROBE);
 		s->block.until_ns = now_ns() + s->block.backoff_ns;
+		if (need == 0 &&
+		    s->n_staged == 0) { /* nothing to try with: the next eviction tells */
+			s->block.blocked = false;
+			return false;
+		}
+		need = clamp(need, 0, RECLAIM_PROBE);
 	}
 	if (need)
 		left = reclaim_evict_round(s, need);
@@ -459,5 +471,8 @@ bool reclaim_balance(struct gmm_space *s)
 			break;
 	}
 	reclaim_meet_limit(s);
+	/* What was asked for is meant for the host; the bay has no room for all of it, either. */
+	if (s->reclaim_flush && bay_n_free(&s->bay) > m.high)
+		bay_trim(&s->bay, bay_n_free(&s->bay) - (unsigned)m.high);
 	return left > 0 && reclaim_need(s, &m) > 0;
 }

@@ -18,13 +18,15 @@
 #include "reclaim.h"
 #include "store/window.h"
 
-#define SPACE_MAX_PAGES (UINT64_C(1) << 31) /* 8 TiB of guest memory */
+#define SPACE_MAX_PAGES	  (UINT64_C(1) << 31) /* 8 TiB of guest memory */
+#define SPACE_MIN_PAGES	  (UINT64_C(1) << 22) /* 16 GiB */
 #define SPACE_EVENTS_READ 64u
-#define SPACE_SCRUB 16u	      /* frames zeroed ahead when nothing else is to do */
-#define SPACE_RESERVE 64u     /* of them kept ready */
-#define SPACE_DECAY_NS UINT64_C(100000000) /* frames unused for so long go back to the host */
-#define SPACE_TICK_NS UINT64_C(10000000)
-#define GIB (UINT64_C(1) << 30)
+#define SPACE_SCRUB	  16u		      /* frames zeroed ahead when nothing else is to do */
+#define SPACE_RESERVE	  64u		      /* of them kept ready */
+#define SPACE_DECAY_NS	  UINT64_C(100000000) /* frames unused for so long go back to the host */
+#define SPACE_SOON_NS	  UINT64_C(100000) /* a frame is still pinned; a read is to be tried again */
+#define SPACE_TICK_NS	  UINT64_C(10000000)
+#define GIB		  (UINT64_C(1) << 30)
 
 uint64_t space_free_frames(const struct gmm_space *s)
 {
@@ -39,8 +41,8 @@ struct gmm_policy *space_policy(struct gmm_space *s)
 	uint64_t limit = atomic_load(&s->pool->limit_pages);
 
 	if (!s->policy &&
-	    s->policy_ops->make(s->pages.n_pages, limit < s->pages.n_pages ? limit : s->pages.n_pages,
-				&s->policy))
+	    s->policy_ops->make(s->pages.n_pages,
+				limit < s->pages.n_pages ? limit : s->pages.n_pages, &s->policy))
 		s->policy = NULL;
 	return s->policy;
 }
@@ -49,7 +51,7 @@ void space_event(struct gmm_space *s, enum gmm_event_kind kind, page_no p, int e
 {
 	const struct region *r = p == PAGE_NONE ? NULL : layout_find_page(&s->layout, p);
 
-	if (s->n_events == SPACE_EVENTS)
+	if (s->n_events >= SPACE_EVENTS - (kind != GMM_EVENT_DEAD))
 		return; /* the callback is far behind; counters have the rest */
 	s->events[s->n_events++] = (struct gmm_event){
 		.kind = kind, .error = error, .gpa = {r ? region_gpa(r, p) : 0}, .tid = tid};
@@ -104,7 +106,12 @@ static int space_setup(struct gmm_space *s, const struct gmm_space_config *confi
 	s->engine.ops = space_find_engine(s, config->engine);
 	if (!s->engine.ops)
 		return -EOPNOTSUPP;
-	ret = page_table_init(&s->pages, SPACE_MAX_PAGES);
+	/* Address space only; less of it where the process may not have so much. */
+	for (uint64_t n = SPACE_MAX_PAGES; n >= SPACE_MIN_PAGES; n /= 8) {
+		ret = page_table_init(&s->pages, n);
+		if (ret == 0)
+			break;
+	}
 	if (ret)
 		return ret;
 	pool_join(config->pool, &s->member, s->wake_fd);
@@ -203,7 +210,8 @@ struct gmm_space *gmm_space_free(struct gmm_space *s)
 	 * pages into zeros. */
 	space_unmap(s);
 	if (s->member.pool) {
-		left = atomic_load(&s->member.used_pages); /* the guest's frames went with the mapping */
+		left = atomic_load(
+			&s->member.used_pages); /* the guest's frames went with the mapping */
 		pool_uncharge(&s->member, left);
 		pool_leave(&s->member);
 	}
@@ -462,7 +470,7 @@ static void space_set_timer(struct gmm_space *s)
 	struct itimerspec t = {0};
 
 	if (s->transfers.ready != TRANSFER_NONE)
-		in = 20000;
+		in = SPACE_SOON_NS;
 	else if (blocked)
 		in = blocked > now ? blocked - now : 1;
 	else if (s->n_waiting || s->n_staged || pool_excess(s->pool) ||
@@ -499,6 +507,9 @@ static int space_dispatch_locked(struct gmm_space *s)
 		space_serve_waiting(s);
 	clean_balance(s);
 	more = reclaim_balance(s);
+	/* A store that works in memory has ended already what was begun above, and has no
+	 * descriptor to tell of it. */
+	reaped |= space_reap(s);
 	if (s->n_waiting)
 		space_serve_waiting(s);
 	if (!reaped && n_read == 0 && !more)

@@ -39,6 +39,7 @@ struct transfer {
 	uint32_t n_waiters; /* touches that wait for a read */
 	uint8_t n_tries;
 	uint8_t prefetch; /* nobody asked for it yet */
+	uint8_t again;	  /* a read that failed and is submitted again when it is looked at next */
 	uint8_t discard;  /* read: the content is not wanted any more. write: the page went on without it */
 };
 
@@ -88,6 +89,7 @@ struct gmm_space {
 		bool blocked;
 		int error;
 		uint64_t until_ns, backoff_ns;
+		uint32_t n_too_big; /* pages refused with -E2BIG since the last one it took */
 	} block;
 	struct { /* see clean.h */
 		bool has_room;
@@ -98,7 +100,6 @@ struct gmm_space {
 	uint64_t reclaim_asked; /* pages, by gmm_space_reclaim() */
 	bool reclaim_flush;	/* what it staged is written, too */
 	uint64_t served_ns;	/* when a frame was last needed */
-	uint64_t held_pages;
 	uint32_t stamp_unit; /* evictions for one step of a stamp */
 
 	struct counters counters;

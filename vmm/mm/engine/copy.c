@@ -63,7 +63,8 @@ static int copy_install_copy(struct engine *e, char *hva, bay_slot slot)
 }
 
 /* Where the limit leaves no second frame for the copy, the buffer's own charge passes to the
- * guest: the content waits in a page of the caller's stack, the buffer goes, then the copy comes. */
+ * guest: the content waits in a page of the caller's stack, the buffer goes, then the copy comes.
+ */
 static int copy_install_last(struct engine *e, char *hva, bay_slot slot)
 {
 	_Alignas(4096) char page[GMM_PAGE_BYTES];

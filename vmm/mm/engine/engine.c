@@ -18,6 +18,8 @@ int engine_poison(struct engine *e, char *hva)
 
 	if (e->uffd->features & UFFD_FEATURE_POISON)
 		ret = uffd_poison(e->uffd, hva, GMM_PAGE_BYTES);
+	if (ret == -EEXIST)
+		ret = 0; /* it is marked already */
 	/* Before Linux 6.6 the page is made inaccessible: a touch raises SIGSEGV, KVM_RUN
 	 * returns EFAULT. */
 	if (ret && mprotect(hva, GMM_PAGE_BYTES, PROT_NONE))
@@ -25,13 +27,13 @@ int engine_poison(struct engine *e, char *hva)
 	return uffd_wake(e->uffd, hva, GMM_PAGE_BYTES);
 }
 
-int engine_unpoison(struct engine *e, char *hva)
+int engine_unpoison(char *hva)
 {
-	/* The marker of UFFDIO_POISON goes with MADV_DONTNEED; PROT_NONE with mprotect(). */
+	/* The marker of UFFDIO_POISON goes with MADV_DONTNEED; PROT_NONE with mprotect(). Which of
+	 * them it was need not be remembered. */
 	if (madvise(hva, GMM_PAGE_BYTES, MADV_DONTNEED))
 		return -errno;
-	if (!(e->uffd->features & UFFD_FEATURE_POISON) &&
-	    mprotect(hva, GMM_PAGE_BYTES, PROT_READ | PROT_WRITE))
+	if (mprotect(hva, GMM_PAGE_BYTES, PROT_READ | PROT_WRITE))
 		return -errno;
 	return 0;
 }

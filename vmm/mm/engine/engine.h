@@ -52,6 +52,6 @@ int engine_discard(struct engine *e, char *hva, uint64_t n);
 int engine_poison(struct engine *e, char *hva);
 
 /* Takes that back: the page is absent again and a touch faults. */
-int engine_unpoison(struct engine *e, char *hva);
+int engine_unpoison(char *hva);
 
 #endif

@@ -48,7 +48,8 @@ static int move_fill_run(struct engine *e, char *hva, const bay_slot *slots, uns
 			 unsigned *done)
 {
 	size_t bytes;
-	int ret = move_bytes(e, hva, bay_hva(e->bay, slots[0]), (size_t)n << GMM_PAGE_SHIFT, &bytes);
+	int ret =
+		move_bytes(e, hva, bay_hva(e->bay, slots[0]), (size_t)n << GMM_PAGE_SHIFT, &bytes);
 
 	*done = (unsigned)(bytes >> GMM_PAGE_SHIFT);
 	for (unsigned i = 0; i < *done && i < n; i++)

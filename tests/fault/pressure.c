@@ -1,0 +1,178 @@
+/* What went wrong once under pressure: stores that fail and get well, holds, short hosts. */
+#include "vm.h"
+
+#include <pthread.h>
+#include <sys/resource.h>
+
+static void *touch_all(void *arg)
+{
+	struct vm *vm = arg;
+
+	for (uint64_t p = 0; p < vm->n_pages; p++)
+		*vm_word(vm, p) = p + 1;
+	return NULL;
+}
+
+static void vm_verify(struct vm *vm)
+{
+	for (uint64_t p = 0; p < vm->n_pages; p++)
+		ck_assert_uint_eq(*vm_word(vm, p), p + 1);
+}
+
+/* More is staged than frames are wanted when writes begin to fail: the store must be tried all
+ * the same once it is well again. */
+START_TEST(a_store_that_heals_is_found_out)
+{
+	struct vm *vm = vm_new(engines[_i], NULL, 16, 4, 32);
+	pthread_t guest;
+
+	for (uint64_t p = 0; p < PAGES(3); p++)
+		*vm_word(vm, p) = p + 1;
+	vm->fail_writes = ENOSPC;
+	gmm_space_reclaim(vm->space, 256);
+	pthread_create(&guest, NULL, touch_all, vm);
+	for (int i = 0; i < 3000 && !vm->n_full; i++)
+		sleep_ms(1);
+	ck_assert_uint_gt(vm->n_full, 0);
+	sleep_ms(50);
+	vm->fail_writes = 0;
+	pthread_join(guest, NULL); /* the case's time limit tells a hang */
+	vm_verify(vm);
+	vm_free(vm, true);
+}
+END_TEST
+
+static uint64_t cpu_ms(void)
+{
+	struct rusage u;
+
+	getrusage(RUSAGE_SELF, &u);
+	return (uint64_t)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1000 +
+	       (uint64_t)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1000;
+}
+
+START_TEST(a_blocked_store_costs_no_cpu_while_nothing_is_needed)
+{
+	struct vm *vm = vm_new(engines[_i], NULL, 16, 8, 0);
+	pthread_t guest;
+	uint64_t before;
+
+	pthread_create(&guest, NULL, touch_all, vm); /* waits: there is no swap at all */
+	for (int i = 0; i < 5000 && !vm->n_full; i++)
+		sleep_ms(1);
+	ck_assert_uint_gt(vm->n_full, 0);
+	ck_assert_int_eq(gmm_pool_set_limit(vm->pool, 64 * MIB), 0);
+	pthread_join(guest, NULL);
+	sleep_ms(100);
+	before = cpu_ms();
+	sleep_ms(1000);
+	ck_assert_uint_lt(cpu_ms() - before, 300);
+	vm_free(vm, true);
+}
+END_TEST
+
+START_TEST(reclaim_takes_all_that_it_was_asked_for)
+{
+	struct vm *vm = vm_new(engines[_i], NULL, 64, 64, 128);
+
+	touch_all(vm);
+	ck_assert_int_eq(gmm_space_reclaim(vm->space, vm->n_pages - 100), 0);
+	for (int i = 0; i < 10000 && vm_stats(vm).resident_bytes > 4 * MIB; i++)
+		sleep_ms(1);
+	ck_assert_uint_le(vm_stats(vm).resident_bytes, 4 * MIB);
+	vm_verify(vm);
+	vm_free(vm, true);
+}
+END_TEST
+
+START_TEST(a_host_short_of_memory_costs_no_page)
+{
+	struct vm *vm = vm_new(engines[_i], NULL, 16, 16, 32);
+	pthread_t guest;
+
+	touch_all(vm);
+	vm_evict_all(vm);
+	vm->fail_reads = ENOMEM;
+	pthread_create(&guest, NULL, touch_all, vm);
+	sleep_ms(200);
+	vm->fail_reads = 0;
+	pthread_join(guest, NULL);
+	vm_verify(vm);
+	ck_assert_uint_eq(vm->n_poisoned, 0);
+	vm_free(vm, true);
+}
+END_TEST
+
+/* Two spaces that may each hold half of what they share would together hold all of it. */
+START_TEST(spaces_on_a_pool_share_what_may_be_held)
+{
+	struct gmm_pool_config config = {.size = sizeof(config), .limit_bytes = 4 * MIB};
+	struct gmm_pool *pool;
+	struct vm *vms[2];
+	unsigned n = 0;
+	void *hva;
+
+	ck_assert_int_eq(gmm_pool_new(&config, &pool), 0);
+	for (int i = 0; i < 2; i++)
+		vms[i] = vm_new(engines[_i], pool, 16, 0, 32);
+	for (int i = 0; i < 2; i++)
+		for (uint64_t p = 0;
+		     gmm_space_hold(vms[i]->space, (gmm_gpa){p << 12}, 4096, true, &hva) == 0; p++)
+			n++;
+	ck_assert_uint_eq(n, PAGES(4) / 2);
+	for (uint64_t p = 0; p < vms[1]->n_pages; p++)
+		*vm_word(vms[1], p) = p + 1;
+	vm_verify(vms[1]);
+	for (uint64_t p = 0; p < n; p++)
+		gmm_space_release(vms[0]->space, (gmm_gpa){p << 12}, 4096);
+	for (int i = 0; i < 2; i++)
+		vm_free(vms[i], false);
+	gmm_pool_free(pool);
+}
+END_TEST
+
+/* Half of the limit held must not make the other half slow. */
+START_TEST(held_pages_are_passed_by)
+{
+	struct vm *vm = vm_new(engines[_i], NULL, 64, 32, 128);
+	struct gmm_stats stats;
+	void *hva;
+
+	for (uint64_t p = 0; p < PAGES(16); p++)
+		ck_assert_int_eq(gmm_space_hold(vm->space, (gmm_gpa){p << 12}, 4096, true, &hva),
+				 0);
+	touch_all(vm);
+	stats = vm_stats(vm);
+	ck_assert_uint_lt(stats.stall_some_ns, UINT64_C(5000000000));
+	for (uint64_t p = 0; p < PAGES(16); p++)
+		gmm_space_release(vm->space, (gmm_gpa){p << 12}, 4096);
+	vm_verify(vm);
+	vm_free(vm, true);
+}
+END_TEST
+
+int main(void)
+{
+	static const TTest *const *tests[] = {
+		&a_store_that_heals_is_found_out,
+		&a_blocked_store_costs_no_cpu_while_nothing_is_needed,
+		&reclaim_takes_all_that_it_was_asked_for,
+		&a_host_short_of_memory_costs_no_page,
+		&spaces_on_a_pool_share_what_may_be_held,
+		&held_pages_are_passed_by,
+	};
+	Suite *suite = suite_create("pressure");
+	TCase *tc = tcase_create("pressure");
+	SRunner *runner;
+	int status;
+
+	tcase_set_timeout(tc, 60);
+	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
+		tcase_add_loop_test(tc, *tests[i], 0, 2);
+	suite_add_tcase(suite, tc);
+	runner = srunner_create(suite);
+	srunner_run_all(runner, CK_ENV);
+	status = unit_status(runner);
+	srunner_free(runner);
+	return status;
+}

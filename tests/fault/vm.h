@@ -1,0 +1,158 @@
+/* A space with its pool, store, worker and balloon, for tests of what happens when things go
+ * wrong. A thread of the test plays the guest through the mapping, as KVM would.
+ */
+#ifndef TESTS_FAULT_VM_H
+#define TESTS_FAULT_VM_H
+
+#include <check.h>
+#include <errno.h>
+#include <guestmm/guestmm.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "unit.h"
+
+#define MIB	   (UINT64_C(1) << 20)
+#define PAGES(mib) ((mib)*256u)
+
+struct vm {
+	struct gmm_pool *pool;
+	struct gmm_space *space;
+	struct gmm_worker *worker;
+	struct gmm_balloon *balloon;
+	volatile char *mem;
+	uint64_t n_pages;
+	_Atomic int fail_reads, fail_writes; /* errno for every operation, 0: none */
+	_Atomic uint32_t n_poisoned, n_full, n_usable, n_touched;
+};
+
+static const enum gmm_engine engines[] = {GMM_ENGINE_MOVE, GMM_ENGINE_COPY};
+
+static inline int vm_fail(void *user, enum gmm_store_verb verb, uint64_t n_seen)
+{
+	struct vm *vm = user;
+
+	(void)n_seen;
+	return -(verb == GMM_STORE_WRITE ? vm->fail_writes : vm->fail_reads);
+}
+
+static inline void vm_event(void *user, const struct gmm_event *event)
+{
+	struct vm *vm = user;
+
+	switch (event->kind) {
+	case GMM_EVENT_POISONED:
+		vm->n_poisoned++;
+		break;
+	case GMM_EVENT_POISON_TOUCHED:
+		vm->n_touched++;
+		break;
+	case GMM_EVENT_STORE_FULL:
+		vm->n_full++;
+		break;
+	case GMM_EVENT_STORE_USABLE:
+		vm->n_usable++;
+		break;
+	case GMM_EVENT_DEAD:
+		abort();
+	}
+}
+
+static inline struct gmm_store *vm_store(struct vm *vm, uint64_t capacity)
+{
+	struct gmm_store_file_config file = {.size = sizeof(file), .capacity_bytes = capacity};
+	struct gmm_store *store, *faulty;
+
+	ck_assert_int_eq(gmm_store_file_new(&file, &store), 0);
+	ck_assert_int_eq(gmm_store_faulty_new(store, vm_fail, vm, &faulty), 0);
+	return faulty;
+}
+
+/* A space of mem_mib with the pool given, or one of its own of limit_mib. */
+static inline struct vm *vm_new(enum gmm_engine engine, struct gmm_pool *pool, uint64_t mem_mib,
+				uint64_t limit_mib, uint64_t swap_mib)
+{
+	struct gmm_pool_config config = {.size = sizeof(config), .limit_bytes = limit_mib * MIB};
+	struct gmm_space_config space = {.size = sizeof(space), .engine = engine, .n_vcpus = 1};
+	struct gmm_worker_config worker = {.size = sizeof(worker), .cpu = -1};
+	struct gmm_balloon_config balloon = {.size = sizeof(balloon)};
+	struct vm *vm = calloc(1, sizeof(*vm));
+	void *mem;
+	int ret;
+
+	vm->pool = pool;
+	if (!pool)
+		ck_assert_int_eq(gmm_pool_new(&config, &vm->pool), 0);
+	space.pool = vm->pool;
+	space.store = swap_mib ? vm_store(vm, swap_mib * MIB) : NULL;
+	space.on_event = vm_event;
+	space.user = vm;
+	ret = gmm_space_new(&space, &vm->space);
+	if (ret == -EPERM || ret == -ENOSYS || ret == -EOPNOTSUPP)
+		UNIT_SKIP("userfaultfd or this engine is not to be had here: %s", strerror(-ret));
+	ck_assert_int_eq(ret, 0);
+	ck_assert_int_eq(gmm_space_add_ram(vm->space, (gmm_gpa){0}, mem_mib * MIB, &mem), 0);
+	vm->mem = mem;
+	vm->n_pages = PAGES(mem_mib);
+	worker.space = balloon.space = vm->space;
+	ck_assert_int_eq(gmm_worker_new(&worker, &vm->worker), 0);
+	ck_assert_int_eq(gmm_balloon_new(&balloon, &vm->balloon), 0);
+	return vm;
+}
+
+static inline void vm_free(struct vm *vm, bool pool_too)
+{
+	gmm_worker_free(vm->worker);
+	gmm_balloon_free(vm->balloon);
+	gmm_space_free(vm->space);
+	if (pool_too)
+		gmm_pool_free(vm->pool);
+	free(vm);
+}
+
+static inline struct gmm_stats vm_stats(struct vm *vm)
+{
+	struct gmm_stats stats;
+
+	gmm_space_stats(vm->space, &stats);
+	return stats;
+}
+
+static inline volatile uint64_t *vm_word(struct vm *vm, uint64_t page)
+{
+	return (volatile uint64_t *)(vm->mem + (page << 12)) + page % 512;
+}
+
+static inline enum gmm_page_state vm_state(struct vm *vm, uint64_t page)
+{
+	uint8_t state;
+
+	ck_assert_int_eq(gmm_space_states(vm->space, (gmm_gfn){page}, 1, &state), 0);
+	return (enum gmm_page_state)state;
+}
+
+static inline void sleep_ms(long ms)
+{
+	struct timespec t = {ms / 1000, ms % 1000 * 1000000};
+
+	nanosleep(&t, NULL);
+}
+
+/* Evicts everything that can be, and waits until it is out. */
+static inline void vm_evict_all(struct vm *vm)
+{
+	for (int i = 0; i < 2000; i++) {
+		struct gmm_stats s;
+
+		gmm_space_reclaim(vm->space, vm->n_pages);
+		s = vm_stats(vm);
+		if (s.resident_bytes <= MIB && s.evicting_bytes == 0)
+			return;
+		sleep_ms(5);
+	}
+	ck_abort_msg("not all was evicted: %lu KiB left", vm_stats(vm).resident_bytes >> 10);
+}
+
+#endif
