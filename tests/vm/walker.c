@@ -21,12 +21,13 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define RAM_BYTES (UINT64_C(32) << 20)
-#define TABLES	  UINT64_C(0x100000) /* page tables from here to 4 MiB */
-#define TARGETS	  UINT64_C(0x400000) /* pages that are accessed, from here to the end */
-#define STUBS	  UINT64_C(0x1000)   /* mapped for all, at the same address; likewise: */
-#define SYSTEM	  UINT64_C(0x2000)   /* GDT, IDT, TSS: CPL 0 */
-#define STACK	  UINT64_C(0x4000)   /* CPL 0, its top */
+#define RAM_BYTES  (UINT64_C(32) << 20)
+#define HUGE_BYTES (UINT64_C(2) << 20) /* the host's huge pages */
+#define TABLES	   UINT64_C(0x100000)  /* page tables from here to 4 MiB */
+#define TARGETS	   UINT64_C(0x400000)  /* pages that are accessed, from here to the end */
+#define STUBS	   UINT64_C(0x1000)    /* mapped for all, at the same address; likewise: */
+#define SYSTEM	   UINT64_C(0x2000)    /* GDT, IDT, TSS: CPL 0 */
+#define STACK	   UINT64_C(0x4000)    /* CPL 0, its top */
 
 #define OFF_READ  0x00
 #define OFF_WRITE 0x10
@@ -103,6 +104,20 @@ static void set_ram(struct vm *vm)
 		skip("KVM_SET_USER_MEMORY_REGION");
 }
 
+/* Memory of which the upper half is in huge pages of the host, where it gives them. */
+static uint8_t *make_ram(void)
+{
+	uintptr_t p = (uintptr_t)mmap(NULL, RAM_BYTES + HUGE_BYTES, PROT_READ | PROT_WRITE,
+				      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint8_t *ram = (uint8_t *)((p + HUGE_BYTES - 1) & ~(HUGE_BYTES - 1));
+
+	if ((void *)p == MAP_FAILED)
+		skip("memory");
+	madvise(ram, RAM_BYTES / 2, MADV_NOHUGEPAGE);
+	madvise(ram + RAM_BYTES / 2, RAM_BYTES / 2, MADV_HUGEPAGE);
+	return ram;
+}
+
 static void make_vm(struct vm *vm)
 {
 	int kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC), bytes;
@@ -113,9 +128,7 @@ static void make_vm(struct vm *vm)
 	if (vm->vm_fd < 0)
 		skip("KVM_CREATE_VM");
 	ioctl(vm->vm_fd, KVM_SET_TSS_ADDR, 0xfffbd000); /* Intel's processors want it */
-	vm->ram = mmap(NULL, RAM_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (vm->ram == MAP_FAILED)
-		skip("memory");
+	vm->ram = make_ram();
 	vm->vcpu_fd = ioctl(vm->vm_fd, KVM_CREATE_VCPU, 0);
 	bytes = ioctl(kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
 	if (vm->vcpu_fd < 0 || bytes <= 0)
@@ -420,6 +433,64 @@ static void find_quirks(struct vm *vm)
 		printf("this KVM offers no 1 GiB pages: not compared\n");
 }
 
+/* ---- What the host maps below ---- */
+
+static bool file_says(const char *path, const char *text)
+{
+	char line[128] = "";
+	FILE *f = fopen(path, "re");
+
+	if (!f)
+		return false;
+	if (!fgets(line, sizeof(line), f))
+		line[0] = '\0';
+	fclose(f);
+	return strstr(line, text) != NULL;
+}
+
+/* One of KVM's numbers about the virtual machine; -1 where KVM does not tell. */
+static long long kvm_number(int fd, const char *name)
+{
+	struct kvm_stats_header h;
+	struct kvm_stats_desc *d;
+	long long value = -1;
+	size_t bytes;
+
+	if (fd < 0 || pread(fd, &h, sizeof(h), 0) != (ssize_t)sizeof(h) || h.name_size > 4096)
+		return -1;
+	bytes = sizeof(*d) + h.name_size;
+	d = calloc(1, bytes + 1);
+	for (unsigned i = 0; d && i < h.num_desc && value < 0; i++) {
+		if (pread(fd, d, bytes, (off_t)(h.desc_offset + i * bytes)) != (ssize_t)bytes)
+			break;
+		if (strcmp((char *)(d + 1), name) == 0 &&
+		    pread(fd, &value, sizeof(value), (off_t)(h.data_offset + d->offset)) !=
+			    (ssize_t)sizeof(value))
+			value = -1;
+	}
+	free(d);
+	return value;
+}
+
+/* Under nested paging the walks above went through entries for small and for huge host pages. */
+static void check_host_pages(const struct vm *vm)
+{
+	int fd = ioctl(vm->vm_fd, KVM_GET_STATS_FD, 0);
+	long long small = kvm_number(fd, "pages_4k"), huge = kvm_number(fd, "pages_2m");
+	bool nested = file_says("/sys/module/kvm_amd/parameters/npt", "Y") ||
+		      file_says("/sys/module/kvm_amd/parameters/npt", "1") ||
+		      file_says("/sys/module/kvm_intel/parameters/ept", "Y");
+
+	printf("mapped by the host, %s nested paging: 4K %lld, 2M %lld\n",
+	       nested ? "with" : "without", small, huge);
+	if (fd >= 0)
+		close(fd);
+	if (nested && huge >= 0 &&
+	    !file_says("/sys/kernel/mm/transparent_hugepage/enabled", "[never]") &&
+	    (small < 1 || huge < 1))
+		fail("not both kinds of host pages were in use");
+}
+
 int main(void)
 {
 	struct vm vm = {.seed = 20221123, .pt = {.mode = GMM_PT_NXE | GMM_PT_WP}};
@@ -449,6 +520,7 @@ int main(void)
 	       n_seen[GMM_PT_MAPPED], n_seen_level[1], n_seen_level[2], n_seen_level[3],
 	       n_seen[GMM_PT_NOT_PRESENT], n_seen[GMM_PT_RESERVED], n_seen[GMM_PT_NONCANONICAL],
 	       n_skipped);
+	check_host_pages(&vm);
 	if (n_seen_level[1] < 50 || n_seen_level[2] < 50 || (has_1g && n_seen_level[3] < 50) ||
 	    n_seen[GMM_PT_NOT_PRESENT] < 50 || n_seen[GMM_PT_RESERVED] < 20 ||
 	    n_seen[GMM_PT_NONCANONICAL] < 5)
