@@ -36,4 +36,26 @@ test_out_of_memory()
 	grep -q 'out of memory' "$WORK/err" || fail "nothing said about memory"
 }
 
+# Twice the memory that there is, in random order, every page verified.
+evicts_by()
+{
+	need_kvm
+	expect 0 "$GUESTMM" run --engine "$1" -m 64M -l 6M --stats "$WORK/stats" \
+		touch --bytes 12M --passes 3 --order rand
+	grep -Eq '^touch: .*wrong=0 ok' "$WORK/out" || fail "$(cat "$WORK/out")"
+	grep -Eq "\"engine\": *\"$1\"" "$WORK/stats" || fail "another engine ran"
+	grep -Eq '"swap_in": *[1-9][0-9]{2}' "$WORK/stats" || fail "hardly anything was swapped in"
+}
+
+test_evicts_by_copying()
+{
+	evicts_by copy
+}
+
+test_evicts_by_moving()
+{
+	"$GUESTMM" check-host | grep -Eq '^ok +engine move' || skip "this kernel has no UFFDIO_MOVE"
+	evicts_by move
+}
+
 main "$@"
