@@ -1,6 +1,6 @@
 #!/bin/bash
-# QEMU as the reference: the same guest kernel, booted by PVH in QEMU's emulator, prints what
-# programs print natively. Environment: GUEST_ELF (the kernel with the bundled programs),
+# QEMU as the reference: the same guest kernel, booted by PVH in QEMU's emulator (QEMU_ACCEL=kvm: by
+# KVM), prints what programs print natively. Environment: GUEST_ELF (the kernel with the bundled programs),
 # SELFTEST_GUEST (with the self-test), PROGRAMS, SELFTEST (the same programs, native).
 . "$(dirname "$0")/lib.sh"
 
@@ -10,7 +10,8 @@ boot()
 	local kernel=$1 status=$2
 	shift 2
 	command -v qemu-system-x86_64 >/dev/null || skip "qemu-system-x86_64 is not installed"
-	expect $(((status * 2 + 1) & 255)) qemu-system-x86_64 -accel tcg -m "${MEMORY:-512M}" \
+	expect $(((status * 2 + 1) & 255)) qemu-system-x86_64 \
+		-accel "${QEMU_ACCEL:-tcg}" -m "${MEMORY:-512M}" \
 		-display none -no-reboot -serial "file:$WORK/serial" -monitor none \
 		-device isa-debug-exit,iobase=0x501 -kernel "$kernel" -append "$*"
 }
