@@ -111,7 +111,7 @@ watch() {
 		show
 		if ! $up && grep -q "nested host is up" "$work/console"; then
 			up=true
-			deadline=$((SECONDS + limit + 15)) # it ends by itself, and writes its record
+			deadline=$((SECONDS + limit + 20)) # it ends by itself, and writes its record
 		fi
 		if [ $SECONDS -ge $deadline ]; then
 			examine >&2

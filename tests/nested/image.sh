@@ -37,7 +37,8 @@ add_named() {
 
 add_tools() {
 	local name path
-	mkdir -p "$image"/{bin,proc,sys,dev,tmp,results,job,modules,etc,root}
+	mkdir -p "$image"/{bin,usr/bin,proc,sys,dev,tmp,results,job,modules,etc,root}
+	chmod 1777 "$image/tmp"
 	add_file "$parts/busybox"
 	mv "$image$parts/busybox" "$image/bin/busybox"
 	for name in "${host_tools[@]}"; do
@@ -45,11 +46,32 @@ add_tools() {
 		add_file "$path"
 		[ -e "$image/bin/$name" ] || ln -s "$path" "$image/bin/$name"
 	done
+	while read -r name; do
+		[ -e "$image/bin/$name" ] || [ -L "$image/bin/$name" ] || ln -s /bin/busybox "$image/bin/$name"
+		[ -e "$image/usr/bin/$name" ] || ln -s /bin/busybox "$image/usr/bin/$name"
+	done < <("$parts/busybox" --list)
 	cp "$kernel_parts"/modules/*.ko "$image/modules/"
 	cp tests/nested/init "$image/init"
 	cp /etc/passwd /etc/group "$image/etc/"
 	add_file "$programs/vmm/guestmm"
 	ln -s "$programs/vmm/guestmm" "$image/bin/guestmm"
+}
+
+# QEMU, for tests that have it as the reference: there it runs guests by KVM, as guestmm does.
+qemu_files=(/usr/share/seabios/{bios-256k,vgabios-stdvga}.bin /usr/share/qemu/{kvmvapic,linuxboot_dma,pvh}.bin
+	/usr/lib/ipxe/qemu/efi-e1000.rom)
+add_qemu() {
+	local path
+	path=$(type -P qemu-system-x86_64)
+	add_file "$path"
+	[ -e "$image/bin/qemu-system-x86_64" ] || ln -s "$path" "$image/bin/qemu-system-x86_64"
+	for path in "${qemu_files[@]}"; do
+		[ ! -f "$path" ] || add_file "$path"
+	done
+	mkdir -p "$image/usr/share/qemu" # where it looks for what is elsewhere here
+	for path in "${qemu_files[@]}"; do
+		[ -e "$image/usr/share/qemu/${path##*/}" ] || ln -s "$path" "$image/usr/share/qemu/${path##*/}"
+	done
 }
 
 # The tests of the build that have the wanted names, a line each: run_test NAME SECONDS COMMAND...
@@ -60,6 +82,7 @@ write_tests() {
 	cmake -DFILE="$work/tests.json" -P tests/nested/list.cmake 2>"$work/job/list"
 	n_tests=$(grep -c '^run_test ' "$work/job/list" || true)
 	[ "$n_tests" -gt 0 ] || wrong_usage "no test of $programs has a name like '$pattern'"
+	! grep -q '^run_test [^ ]*qemu' "$work/job/list" || add_qemu
 	while read -r line; do
 		eval "words=(${line#run_test })"
 		add_named "${words[@]}"

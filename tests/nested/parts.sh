@@ -15,20 +15,24 @@ get_parts() {
 	mkdir -p "$parts"
 	exec 9>"$parts/lock"
 	flock -w 600 9 || skip "another tools/nested has held $parts/lock for 10 minutes"
+	if [ ! -x "$parts/busybox" ] || [ ! -e "$kernel_parts/vmlinuz" ]; then
+		command -v apt-get >/dev/null && command -v dpkg >/dev/null ||
+			skip "no apt-get and dpkg here to get Debian's packages with"
+	fi
 	[ -x "$parts/busybox" ] || get_busybox
 	[ -e "$kernel_parts/vmlinuz" ] || get_kernel
 	exec 9>&-
 }
 
-# unpack PACKAGE: downloads it by the machine's apt (and options in "${apt[@]}") into $work/unpacked.
+# unpack PACKAGE: downloads it by the machine's apt (and options in "${apt[@]}") into $work/unpacked;
+# fails where it cannot be had; $reason says why.
 unpack() {
 	local log=$work/apt.log
-	command -v apt-get >/dev/null && command -v dpkg >/dev/null ||
-		skip "no apt-get and dpkg here to get Debian's package $1 with"
 	rm -rf "$work/deb" "$work/unpacked"
 	mkdir "$work/deb"
 	if ! (cd "$work/deb" && timeout 300 apt-get -q "${apt[@]}" download "$1") >"$log" 2>&1; then
-		skip "the package $1 cannot be downloaded: $(grep '^E:' "$log" | head -n 1)"
+		reason="the package $1 cannot be downloaded: $(grep '^E:' "$log" | head -n 1)"
+		return 1
 	fi
 	dpkg -x "$work"/deb/*.deb "$work/unpacked"
 }
@@ -76,15 +80,15 @@ use_apt() {
 }
 
 get_busybox() {
-	local state
+	local state reason="apt knows no such package"
 	for state in machine fresh; do
 		if use_apt $state && [ -n "$(apt-cache "${apt[@]}" show busybox-static 2>/dev/null)" ]; then
-			unpack busybox-static
+			unpack busybox-static || continue
 			cp "$work/unpacked/bin/busybox" "$parts/busybox"
 			return
 		fi
 	done
-	skip "apt has no package busybox-static (${reason-})"
+	skip "busybox-static cannot be had: $reason"
 }
 
 # The package that the newest kernel of the wanted version is in, by the newest-kernel package's word.
@@ -101,7 +105,7 @@ get_kernel() {
 		package=$(kernel_package)
 		[ -n "$package" ] || continue
 		echo "$tool: getting $package" >&2
-		unpack "$package"
+		unpack "$package" || continue
 		install_kernel
 		return
 	done
