@@ -137,7 +137,7 @@ const char *vcpu_describe(struct vcpu *vcpu, char text[VCPU_TEXT_BYTES])
 		snprintf(text, VCPU_TEXT_BYTES, "vCPU %u, registers unknown", vcpu->index);
 		return text;
 	}
-	if (!(s.cr0 & 1)) { /* no guest of ours uses real mode: KVM resets a vCPU that SVM shut down */
+	if (!(s.cr0 & 1)) { /* no guest here uses real mode: KVM reset what SVM shut down */
 		snprintf(text, VCPU_TEXT_BYTES,
 			 "vCPU %u, its registers are lost: an AMD processor does not keep them",
 			 vcpu->index);
