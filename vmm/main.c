@@ -1,4 +1,6 @@
 /* guestmm: finds the subcommand and runs it. */
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -30,8 +32,20 @@ static void print_usage(FILE *to)
 	fputs("\n`guestmm COMMAND --help' says more.\n", to);
 }
 
+/* A descriptor below 3 that is closed would be given to the next file that is opened, and then
+ * taken for standard input or output. */
+static int open_standard_streams(void)
+{
+	for (int fd = 0; fd <= 2; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && errno == EBADF && open("/dev/null", O_RDWR) != fd)
+			return -1;
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
+	if (open_standard_streams())
+		return CMD_EXIT_FAILED;
 	if (argc < 2) {
 		print_usage(stderr);
 		return CMD_EXIT_USAGE;

@@ -79,6 +79,8 @@ static int write_all(int fd, const char *data, size_t bytes, const atomic_bool *
 		int ready = poll(&p, 1, LOOK_UP_MS);
 		ssize_t n;
 
+		if (ready < 0 && errno != EINTR && errno != EAGAIN)
+			return -errno;
 		if (ready <= 0) {
 			if (atomic_load(give_up))
 				return -EINTR;
@@ -87,6 +89,8 @@ static int write_all(int fd, const char *data, size_t bytes, const atomic_bool *
 		n = write(fd, data, bytes < CHUNK_BYTES ? bytes : CHUNK_BYTES);
 		if (n < 0 && errno != EINTR && errno != EAGAIN)
 			return -errno;
+		if (n == 0)
+			return -EIO;
 		if (n > 0) {
 			data += n;
 			bytes -= (size_t)n;

@@ -192,4 +192,24 @@ test_outside_memory()
 	said 'read guest-physical address 0xdac00000'
 }
 
+# A stream that is closed is as good as one to nowhere.
+test_closed_streams()
+{
+	local status
+	for closed in '<&-' '>&-' '2>&-' '<&- >&-' '<&- >&- 2>&-'; do
+		timeout -k 5 20 bash -c "'$GUESTMM' run --kernel '$PROBE' hello $closed" \
+			>"$WORK/out" 2>"$WORK/err"
+		status=$?
+		[ $status = 0 ] || fail "with $closed it ended with status $status"
+	done
+}
+
+# Lost output is no success.
+test_full_output()
+{
+	timeout -k 5 20 "$GUESTMM" run --kernel "$PROBE" hello >/dev/full 2>"$WORK/err"
+	[ $? = 125 ] || fail "it ended well, its output lost"
+	said "output: No space left on device"
+}
+
 main "$@"

@@ -243,11 +243,23 @@ static int start_control(struct run *r)
 	return 0;
 }
 
+/* What the guest said is lost if it cannot be written: then it did not end well. */
+static int flush_console(struct run *r)
+{
+	const int rc = console_flush(r->machine.guest.console);
+
+	if (!rc || rc == -EPIPE || rc == -EINTR ||
+	    vm_status(r->machine.guest.vm) == VM_STATUS_FAILED)
+		return 0;
+	say("cannot write the guest's output: %s; some of it is lost.", strerror(-rc));
+	return CMD_EXIT_FAILED;
+}
+
 /* The guest has ended: waits for its vCPUs, writes out what it said and what it did. */
 static int finish(struct run *r)
 {
 	struct vm *vm = r->machine.guest.vm;
-	int status, rc;
+	int status, lost, rc;
 
 	say_progress(NULL);
 	terminal_end();
@@ -257,11 +269,13 @@ static int finish(struct run *r)
 		console_give_up(r->machine.guest.console, true);
 		rc = vm_join(vm, END_TIMEOUT_MS);
 	}
-	console_flush(r->machine.guest.console);
+	lost = flush_console(r);
 	r->ctl = ctl_free(r->ctl);
 	status = write_reports(r);
 	if (!status)
 		status = vm_status(vm);
+	if (!status)
+		status = lost;
 	janitor_dismiss(r->janitor);
 	if (rc) /* a vCPU hangs in the kernel: only the process's end ends it */
 		_exit(status);
