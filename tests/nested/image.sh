@@ -46,10 +46,6 @@ add_tools() {
 		add_file "$path"
 		[ -e "$image/bin/$name" ] || ln -s "$path" "$image/bin/$name"
 	done
-	while read -r name; do
-		[ -e "$image/bin/$name" ] || [ -L "$image/bin/$name" ] || ln -s /bin/busybox "$image/bin/$name"
-		[ -e "$image/usr/bin/$name" ] || ln -s /bin/busybox "$image/usr/bin/$name"
-	done < <("$parts/busybox" --list)
 	cp "$kernel_parts"/modules/*.ko "$image/modules/"
 	cp tests/nested/init "$image/init"
 	cp /etc/passwd /etc/group "$image/etc/"
@@ -122,6 +118,17 @@ write_job() {
 	mkdir -p "$image$caller"
 }
 
+# Busybox stands in for whatever has not come by itself: last of all.
+add_applets() {
+	local name folder
+	while read -r name; do
+		for folder in bin usr/bin; do
+			[ -e "$image/$folder/$name" ] || [ -L "$image/$folder/$name" ] ||
+				ln -s /bin/busybox "$image/$folder/$name"
+		done
+	done < <("$parts/busybox" --list)
+}
+
 make_image() {
 	local path
 	image=$work/image
@@ -133,6 +140,7 @@ make_image() {
 		add_file "$path"
 	done
 	write_job
+	add_applets
 	(cd "$image" && find . | "$parts/busybox" cpio -o -H newc 2>/dev/null) >"$work/initrd"
 	rm -rf "$image"
 }
