@@ -116,6 +116,39 @@ static int file_failed(int error, const char *path, uint64_t bytes, const struct
 	return error;
 }
 
+/* Whether a file's name ends in ",key=value": an option that there is not, or `size` twice. */
+static bool has_option(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	const char *comma = strchr(slash ? slash : path, ',');
+
+	for (; comma; comma = strchr(comma + 1, ',')) {
+		size_t n = strspn(comma + 1, "abcdefghijklmnopqrstuvwxyz_-");
+
+		if (n && comma[1 + n] == '=')
+			return true;
+	}
+	return false;
+}
+
+/* `text` is what follows "file", without its size. */
+static int check_path(const char *text, const struct words *words)
+{
+	if (strcmp(text, ":") == 0)
+		say(words, "swap: 'file:' lacks its PATH; give file:PATH, or file alone for an "
+			   "unnamed file");
+	else if (*text && *text != ':')
+		say(words, "swap: 'file%s' is no store; give file:PATH[,size=SIZE]", text);
+	else if (has_option(text))
+		say(words,
+		    "swap: 'file%s' has an option that is not known, or one twice; there is "
+		    "file:PATH[,size=SIZE]",
+		    text);
+	else
+		return 0;
+	return -EINVAL;
+}
+
 /* `text` is what follows "file": "", or ":PATH", ",size=" wherever it stands last. */
 static int make_file(char *text, uint64_t bytes, struct gmm_store **out, const struct words *words)
 {
@@ -131,6 +164,9 @@ static int make_file(char *text, uint64_t bytes, struct gmm_store **out, const s
 		if (error)
 			return error;
 	}
+	error = check_path(text, words);
+	if (error)
+		return error;
 	if (*text == ':')
 		text++;
 	config.path = *text ? text : NULL;
@@ -149,6 +185,9 @@ static int make_ram(const char *text, uint64_t bytes, struct gmm_store **out,
 		error = get_size(text + 1, &bytes, words);
 		if (error)
 			return error;
+	} else if (*text) {
+		say(words, "swap: 'ram%s' is no store; give ram[:SIZE]", text);
+		return -EINVAL;
 	}
 	config.capacity_bytes = bytes;
 	error = gmm_store_ram_new(&config, out);
@@ -199,6 +238,20 @@ static char *next_part(char *text)
 	return NULL;
 }
 
+/* One of a tier's stores. A path that ends in '+' would be a store left out, most likely. */
+static int make_part(char *text, uint64_t bytes, struct gmm_store **out, const struct words *words)
+{
+	size_t n = strlen(text);
+
+	if (n && text[n - 1] == '+') {
+		say(words,
+		    "swap: no store stands after the '+' of '%s'; name one, or leave the '+' out",
+		    text);
+		return -EINVAL;
+	}
+	return make_one(text, bytes, out, words);
+}
+
 static int make_parts(char *text, uint64_t bytes, struct gmm_store **stores, unsigned *n,
 		      const struct words *words)
 {
@@ -221,7 +274,7 @@ static int make_parts(char *text, uint64_t bytes, struct gmm_store **stores, uns
 			    MAX_PARTS - 1);
 			return -EINVAL;
 		}
-		error = make_one(text, bytes, &stores[*n], words);
+		error = make_part(text, bytes, &stores[*n], words);
 		if (!error)
 			(*n)++;
 		text = plus ? plus + 1 : NULL;
