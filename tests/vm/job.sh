@@ -3,7 +3,7 @@
 # release builds have these tests.
 . "$(dirname "$0")/lib.sh"
 need_kvm
-export SECONDS_MAX=240
+export SECONDS_MAX=500
 
 # job OPTION... PROGRAM ARG...: swaps, and the bookkeeping takes at most 16 bytes a page.
 job()
