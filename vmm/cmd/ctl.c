@@ -24,6 +24,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 	switch (key) {
 	case ARGP_KEY_ARG:
+		if (args->n == 0) /* what follows SOCKET is no option, -1 for one */
+			state->quoted = state->next;
 		if (args->n == MAX_ARGS)
 			argp_error(state, "too many arguments: '%s'", arg);
 		args->args[args->n++] = arg;
@@ -118,7 +120,7 @@ int cmd_ctl(int argc, char **argv)
 
 	argv[0] = name;
 	argp_err_exit_status = CMD_EXIT_USAGE;
-	argp_parse(&argp, argc, argv, 0, NULL, &args);
+	argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &args);
 	request = make_request(&args);
 	if (!request)
 		return CMD_EXIT_USAGE;
