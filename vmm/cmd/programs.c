@@ -20,10 +20,10 @@ static const struct {
 	 "--bytes N --ops N --seed S"},
 	{"larson", "allocates in one thread and frees in another, as servers do", "--seconds S"},
 	{"words", "counts the words of a text that --file hands in", "--file /NAME"},
-	{"faults", "takes page faults of each kind and counts them", ""},
+	{"faults", "takes page faults of each kind and counts them", "--file /NAME"},
 	{"crash", "makes an invalid access, on purpose", ""},
 	{"balloon", "gives memory up and takes it back", "--bytes N"},
-	{"all", "what the demo runs: malloc and a balloon, every byte verified", ""},
+	{"all", "what the demo runs: malloc and a balloon, every byte verified", "--bytes N"},
 };
 
 #define N_PROGRAMS (sizeof(programs) / sizeof(programs[0]))
