@@ -39,13 +39,13 @@ static bool deflate(void)
 
 static int all_main(int argc, char **argv)
 {
-	uint64_t total = 0, free = 0, bytes = 0, part;
+	uint64_t total = 0, free = 0, bytes = UINT64_MAX, part;
 	const struct option options[] = {{"bytes", OPTION_SIZE, &bytes}, {NULL, OPTION_FLAG, NULL}};
 	bool ok;
 
 	options_read(&program_all, argc, argv, options);
-	if (system_memory(&total, &free) == 0 && !bytes)
-		bytes = total / 4 * 3;
+	if (bytes == UINT64_MAX) /* not given */
+		bytes = system_memory(&total, &free) == 0 ? total / 4 * 3 : 0;
 	if (bytes < 4ul << 20)
 		usage_die(&program_all, "out of range", "--bytes is 4M at least");
 	part = bytes / 4;

@@ -70,7 +70,12 @@ static int balloon_main(int argc, char **argv)
 		eprintf("balloon: this kernel has none: run it in a guest, guestmm run balloon\n");
 	else if (given < 0)
 		eprintf("balloon: the kernel refused it: %s\n", strerror((int)-given));
-	ok &= given > 0;
+	else if ((uint64_t)given < bytes / PAGE_BYTES * PAGE_BYTES)
+		eprintf("balloon: asked for %lu bytes, the guest could give %ld only: give a "
+			"smaller "
+			"--bytes\n",
+			bytes, given);
+	ok &= given > 0 && (uint64_t)given >= bytes / PAGE_BYTES * PAGE_BYTES;
 	printf("balloon: bytes=%ld %s\n", given > 0 ? given : 0, verdict(ok));
 	return ok ? 0 : EXIT_FAILED;
 }
