@@ -10,6 +10,8 @@
 #include "list.h"
 #include "loads.h"
 
+#define SMALL_MACHINE_BYTES ((size_t)256 << 20)
+
 #define BYTES_PER_OP 16384u
 
 static uint64_t balloon_bytes;
@@ -45,7 +47,10 @@ static int all_main(int argc, char **argv)
 
 	options_read(&program_all, argc, argv, options);
 	if (bytes == UINT64_MAX) /* not given */
-		bytes = system_memory(&total, &free) == 0 ? total / 4 * 3 : 0;
+		/* malloc's own waste and the balloon want room: more of it in a small machine. */
+		bytes = system_memory(&total, &free)  ? 0
+			: total < SMALL_MACHINE_BYTES ? total / 2
+						      : total / 4 * 3;
 	if (bytes < 4ul << 20)
 		usage_die(&program_all, "out of range", "--bytes is 4M at least");
 	part = bytes / 4;
