@@ -65,6 +65,19 @@ test_kill()
 	nothing_left
 }
 
+# The whole process group dies at once, as when a shell's job is killed.
+test_kill_the_group()
+{
+	set -m
+	start --control "$TMPDIR/socket" spin
+	set +m
+	wait_for 10 test -S "$TMPDIR/socket" || fail "there is no control socket"
+	kill -KILL -- -$pid
+	wait $pid 2>/dev/null
+	wait_for 5 test ! -e "$TMPDIR/socket" || fail "the control socket is left"
+	nothing_left
+}
+
 # At any moment: killed after a random time, again and again.
 test_kill_at_any_moment()
 {

@@ -50,7 +50,9 @@ static void become_janitor(int fd, const char *path)
 {
 	sigset_t all;
 
-	/* A Ctrl-C at the terminal reaches it too: it must outlive guestmm by a moment. */
+	/* A signal to the process group or a Ctrl-C at the terminal is not for it: it must
+	 * outlive guestmm by a moment. */
+	setsid();
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, NULL);
 	prctl(PR_SET_NAME, "guestmm-janitor");
