@@ -129,7 +129,7 @@ test_stats()
 test_stats_cannot_be_written()
 {
 	probe 125 --stats "$WORK/no/such/place" -- hello
-	said 'cannot write .*no/such/place'
+	said 'cannot (write|open) .*no/such/place'
 }
 
 # ---- Hostile and broken guests: they end alone ----
@@ -210,6 +210,22 @@ test_full_output()
 	timeout -k 5 20 "$GUESTMM" run --kernel "$PROBE" hello >/dev/full 2>"$WORK/err"
 	[ $? = 125 ] || fail "it ended well, its output lost"
 	said "output: No space left on device"
+}
+
+# A file for the statistics that cannot be made is refused before the guest runs.
+test_stats_file_refused()
+{
+	for path in /nonexistent/stats "$TMPDIR"; do
+		probe 125 --stats "$path" -- hello
+		said "stats: cannot open $path"
+		[ ! -s "$WORK/out" ] || fail "the guest ran all the same"
+	done
+	probe 125 --stats /dev/full -- status 3
+	said "stats: cannot write /dev/full: No space.*status 3"
+	printf '%10000s' old >"$WORK/stats"
+	probe 0 --stats "$WORK/stats" -- hello
+	grep -q old "$WORK/stats" && fail "old contents are left"
+	[ "$(stat_of exit_status)" = 0 ] || fail "odd statistics"
 }
 
 main "$@"

@@ -5,6 +5,7 @@
  * guestmm are blocked in all of them and read here.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -35,6 +36,7 @@ struct run {
 	struct machine machine;
 	struct ctl *ctl;
 	int janitor, signal_fd, timer_fd;
+	int stats_fd; /* --stats FILE: opened early, for a run costs more than a typing error */
 	bool draws_progress;
 	struct report report;
 	struct placement placement;
@@ -195,11 +197,28 @@ static void watch(struct run *r)
 	}
 }
 
-static int write_stats_file(const char *path, const struct run_stats *stats)
+/* What the file has stays there until there is something new to write. */
+static int open_stats_file(struct run *r)
 {
-	FILE *f = fopen(path, "we");
+	const char *path = r->options.stats;
+
+	if (!path || strcmp(path, "-") == 0)
+		return 0;
+	r->stats_fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+	if (r->stats_fd >= 0)
+		return 0;
+	say("--stats: cannot open %s for writing: %s.", path, strerror(errno));
+	return CMD_EXIT_FAILED;
+}
+
+static int write_stats_file(int fd, const struct run_stats *stats)
+{
+	FILE *f;
 	int rc;
 
+	if (ftruncate(fd, 0) < 0 && errno != EINVAL) /* a pipe or a device: nothing is there */
+		return -errno;
+	f = fdopen(fd, "w");
 	if (!f)
 		return -errno;
 	rc = stats_write(f, stats);
@@ -223,9 +242,10 @@ static int write_reports(struct run *r)
 	if (path && strcmp(path, "-") == 0)
 		rc = stats_write(stdout, &stats);
 	else if (path)
-		rc = write_stats_file(path, &stats);
+		rc = write_stats_file(r->stats_fd, &stats);
 	if (rc)
-		say("--stats: cannot write %s: %s.", path, strerror(-rc));
+		say("--stats: cannot write %s: %s; the guest itself ended with status %d.", path,
+		    strerror(-rc), stats.exit_status);
 	free((void *)(uintptr_t)stats.vcpus);
 	return rc ? CMD_EXIT_FAILED : 0;
 }
@@ -284,8 +304,10 @@ static int finish(struct run *r)
 
 static int run(struct run *r)
 {
-	int status;
+	int status = open_stats_file(r);
 
+	if (status)
+		return status;
 	if (r->options.control && r->options.control[0] != '@')
 		r->janitor = janitor_start(r->options.control);
 	if (prepare_signals(r) || prepare_timer(r)) {
@@ -310,7 +332,7 @@ static int run(struct run *r)
 int cmd_run(int argc, char **argv)
 {
 	const uint64_t start_ns = process_start_ns();
-	struct run r = {.janitor = -1, .signal_fd = -1, .timer_fd = -1};
+	struct run r = {.janitor = -1, .signal_fd = -1, .timer_fd = -1, .stats_fd = -1};
 	int status = options_parse(argc, argv, &r.options);
 
 	if (status)
