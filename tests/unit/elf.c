@@ -182,6 +182,20 @@ START_TEST(refuses_programs_that_cannot_run)
 }
 END_TEST
 
+START_TEST(refuses_an_entry_that_cannot_run)
+{
+	static const uint64_t entries[] = {0, 0x400040, 0x401000, 0xdeadbeef, UINT64_MAX};
+	struct file f = good();
+
+	ck_assert_int_eq(parse(&f, false), 0);
+	for (size_t i = 0; i < sizeof(entries) / sizeof(entries[0]); i++) {
+		f.h.e_entry = entries[i];
+		ck_assert_int_eq(parse(&f, false), -ENOEXEC);
+		ck_assert_msg(strstr(error, "entry"), "%s", error);
+	}
+}
+END_TEST
+
 START_TEST(refuses_too_many_segments)
 {
 	struct {
@@ -258,5 +272,5 @@ END_TEST
 
 UNIT_MAIN("elf", takes_a_good_file, refuses_every_truncation, refuses_foreign_headers,
 	  refuses_wild_segments, refuses_overlaps, refuses_programs_that_cannot_run,
-	  refuses_too_many_segments, finds_the_pvh_note, passes_over_other_and_broken_notes,
-	  leaves_the_output_alone_on_failure)
+	  refuses_an_entry_that_cannot_run, refuses_too_many_segments, finds_the_pvh_note,
+	  passes_over_other_and_broken_notes, leaves_the_output_alone_on_failure)

@@ -178,6 +178,18 @@ static int read_program_headers(const struct reader *r, const Elf64_Ehdr *h, boo
 	return 0;
 }
 
+/* Linux kernels are entered at physical addresses: only programs are looked at. */
+static bool entry_is_executable(const struct elf_image *image)
+{
+	for (unsigned i = 0; i < image->n_segments; i++) {
+		const struct elf_segment *s = &image->segments[i];
+
+		if (s->exec && image->entry - s->vaddr < s->memory_bytes)
+			return true;
+	}
+	return false;
+}
+
 int elf_parse(const void *file, size_t bytes, bool kernel, struct elf_image *out, char *error)
 {
 	const struct reader r = {.file = file, .bytes = bytes, .error = error};
@@ -200,6 +212,8 @@ int elf_parse(const void *file, size_t bytes, bool kernel, struct elf_image *out
 		return rc;
 	if (image.n_segments == 0)
 		return wrong(&r, "it has nothing to load");
+	if (!kernel && !entry_is_executable(&image))
+		return wrong(&r, "its entry %#" PRIx64 " is in no executable segment", image.entry);
 	*out = image;
 	return 0;
 }

@@ -98,6 +98,15 @@ static void store_full(struct machine *m, int error)
 	if (m->full_said_ns && now - m->full_said_ns < FULL_QUIET_NS)
 		return;
 	m->full_said_ns = now;
+	if (m->options->swap && strcmp(m->options->swap, "off") == 0) {
+		say("the guest needs more than --limit allows, and swap is off: it waits. %s",
+		    m->options->control
+			    ? "Raise the limit or inflate the balloon: guestmm ctl SOCKET "
+			      "limit|balloon SIZE."
+			    : "It ends if it gets no memory for 30 seconds; give it a "
+			      "higher --limit, or --swap.");
+		return;
+	}
 	say("swap takes no more pages (%s); nothing is lost, but the guest waits where it needs "
 	    "memory. "
 	    "%s",
