@@ -130,8 +130,6 @@ void space_event(struct gmm_space *s, enum gmm_event_kind kind, page_no p, int e
 /* Somebody may have waited for this page. */
 void space_changed(struct gmm_space *s);
 
-void space_stats_locked(struct gmm_space *s, struct gmm_stats *out);
-
 /* transfers.c */
 void transfers_init(struct transfers *t);
 struct transfer *transfer_get(struct transfers *t, enum transfer_kind kind);
