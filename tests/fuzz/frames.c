@@ -86,6 +86,8 @@ static void one_op(struct gmm_fr r, struct input *in, size_t bytes)
 	}
 }
 
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct input in = {data, size};
