@@ -26,6 +26,7 @@ struct gmm_pool_config {
 };
 
 struct gmm_pool_stats {
+	uint32_t size; /* sizeof(struct gmm_pool_stats), set by the caller: no more is written */
 	uint64_t limit_bytes;
 	uint64_t used_bytes;	  /* frames that exist now: in guests, in flight, in reserve */
 	uint64_t used_peak_bytes; /* never above the limits that were in force */
@@ -43,6 +44,7 @@ GMM_API struct gmm_pool *gmm_pool_free(struct gmm_pool *pool);
  * frames; the spaces' next dispatches evict down to it while guests run. Errors: -EINVAL. */
 GMM_API int gmm_pool_set_limit(struct gmm_pool *pool, uint64_t limit_bytes);
 
+/* Fills in `out`, whose size the caller sets. */
 GMM_API void gmm_pool_stats(struct gmm_pool *pool, struct gmm_pool_stats *out);
 
 #ifdef __cplusplus

@@ -75,6 +75,7 @@ struct gmm_space_config {
 };
 
 struct gmm_stats {
+	uint32_t size; /* sizeof(struct gmm_stats), set by the caller: no more is written */
 	const char *engine, *policy, *store; /* static strings; store NULL where there is none */
 	uint64_t memory_bytes;		 /* RAM regions */
 	uint64_t limit_bytes;
@@ -166,6 +167,7 @@ GMM_API int gmm_space_discard(struct gmm_space *space, gmm_gfn gfn, uint64_t n_p
  * dispatch. Errors: -ENOSPC (no store, or it is full). */
 GMM_API int gmm_space_reclaim(struct gmm_space *space, uint64_t pages);
 
+/* Fills in `out`, whose size the caller sets: what lies beyond it is left alone. */
 GMM_API void gmm_space_stats(struct gmm_space *space, struct gmm_stats *out);
 
 /* States of n_pages pages from gfn, one byte each (enum gmm_page_state); a snapshot that is

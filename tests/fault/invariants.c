@@ -22,7 +22,7 @@
 START_TEST(invariant_2_limit_is_never_passed)
 {
 	struct vm *vm = vm_new(engines[_i], NULL, 64, 8, 64);
-	struct gmm_pool_stats pool;
+	struct gmm_pool_stats pool = {.size = sizeof(pool)};
 
 	for (uint64_t p = 0; p < vm->n_pages; p++)
 		*vm_word(vm, p) = p + 1;
@@ -52,7 +52,7 @@ static void *keep_touching(void *arg)
 START_TEST(invariant_2_lowered_limit_is_met_while_the_guest_runs)
 {
 	struct vm *vm = vm_new(engines[_i], NULL, 32, 32, 64);
-	struct gmm_pool_stats pool;
+	struct gmm_pool_stats pool = {.size = sizeof(pool)};
 	pthread_t guest;
 
 	for (uint64_t p = 0; p < vm->n_pages; p++)

@@ -135,7 +135,7 @@ END_TEST
 START_TEST(held_pages_are_passed_by)
 {
 	struct vm *vm = vm_new(engines[_i], NULL, 64, 32, 128);
-	struct gmm_stats stats;
+	struct gmm_stats stats = {.size = sizeof(stats)};
 	void *hva;
 
 	for (uint64_t p = 0; p < PAGES(16); p++)

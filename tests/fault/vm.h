@@ -114,7 +114,7 @@ static inline void vm_free(struct vm *vm, bool pool_too)
 
 static inline struct gmm_stats vm_stats(struct vm *vm)
 {
-	struct gmm_stats stats;
+	struct gmm_stats stats = {.size = sizeof(stats)};
 
 	gmm_space_stats(vm->space, &stats);
 	return stats;
@@ -144,7 +144,7 @@ static inline void sleep_ms(long ms)
 static inline void vm_evict_all(struct vm *vm)
 {
 	for (int i = 0; i < 2000; i++) {
-		struct gmm_stats s;
+		struct gmm_stats s = {.size = sizeof(s)};
 
 		gmm_space_reclaim(vm->space, vm->n_pages);
 		s = vm_stats(vm);

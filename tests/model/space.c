@@ -155,7 +155,7 @@ static void model_hold(struct model *m, uint32_t p)
 
 static void model_limit(struct model *m)
 {
-	struct gmm_pool_stats stats;
+	struct gmm_pool_stats stats = {.size = sizeof(stats)};
 	struct timespec ms = {0, 1000000};
 
 	m->limit = 2 * MIB + (model_rand(m) % (6 * MIB) & ~UINT64_C(4095));
@@ -262,7 +262,7 @@ static void model_start(struct model *m, enum gmm_engine engine)
 
 static void model_stop(struct model *m)
 {
-	struct gmm_pool_stats stats;
+	struct gmm_pool_stats stats = {.size = sizeof(stats)};
 
 	m->worker = gmm_worker_free(m->worker);
 	m->balloon = gmm_balloon_free(m->balloon);
@@ -310,8 +310,8 @@ static void model_run(enum gmm_engine engine, bool alone, uint32_t fail_one_in)
 	struct model *m = calloc(1, sizeof(*m));
 	uint64_t n = (alone ? 5000 : 200) * model_number("GUESTMM_MODEL_OPS", 100);
 	uint64_t seed = ((uint64_t)time(NULL) | 1) * 0x9e3779b97f4a7c15u;
-	struct gmm_stats stats;
-	struct gmm_pool_stats pool;
+	struct gmm_stats stats = {.size = sizeof(stats)};
+	struct gmm_pool_stats pool = {.size = sizeof(pool)};
 
 	m->seed = model_number("GUESTMM_MODEL_SEED", seed);
 	printf("GUESTMM_MODEL_SEED=%lu\n", (unsigned long)m->seed);

@@ -2,6 +2,7 @@
 #include <check.h>
 #include <errno.h>
 #include <pthread.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -43,7 +44,7 @@ START_TEST(charges_stop_at_the_limit)
 {
 	struct gmm_pool *pool = pool_of(1000);
 	struct pool_member a = {0}, b = {0};
-	struct gmm_pool_stats stats;
+	struct gmm_pool_stats stats = {.size = sizeof(stats)};
 
 	pool_join(pool, &a, eventfd(0, EFD_NONBLOCK));
 	pool_join(pool, &b, eventfd(0, EFD_NONBLOCK));
@@ -111,7 +112,7 @@ START_TEST(two_threads_never_pass_it)
 {
 	struct gmm_pool *pool = pool_of(512);
 	struct pool_member m[2] = {0};
-	struct gmm_pool_stats stats;
+	struct gmm_pool_stats stats = {.size = sizeof(stats)};
 	pthread_t t[2];
 
 	for (int i = 0; i < 2; i++) {
@@ -167,5 +168,21 @@ START_TEST(a_frame_is_zeroed_before_it_is_handed_out)
 }
 END_TEST
 
-UNIT_MAIN("pool", bad_limits_are_refused, charges_stop_at_the_limit, who_starves_is_woken,
-	  two_threads_never_pass_it, a_frame_is_zeroed_before_it_is_handed_out)
+START_TEST(an_older_caller_gets_no_more_than_it_knows)
+{
+	struct gmm_pool *pool = pool_of(512);
+	struct gmm_pool_stats stats;
+
+	memset(&stats, 0xa5, sizeof(stats));
+	stats.size = offsetof(struct gmm_pool_stats, used_bytes);
+	gmm_pool_stats(pool, &stats);
+	ck_assert_uint_eq(stats.size, offsetof(struct gmm_pool_stats, used_bytes));
+	ck_assert_uint_eq(stats.limit_bytes, 512 << 12);
+	ck_assert_uint_eq(stats.used_bytes, UINT64_C(0xa5a5a5a5a5a5a5a5));
+	gmm_pool_free(pool);
+}
+END_TEST
+
+UNIT_MAIN("pool", an_older_caller_gets_no_more_than_it_knows, bad_limits_are_refused,
+	  charges_stop_at_the_limit, who_starves_is_woken, two_threads_never_pass_it,
+	  a_frame_is_zeroed_before_it_is_handed_out)

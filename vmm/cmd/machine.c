@@ -436,6 +436,7 @@ int machine_stats(struct machine *m, struct run_stats *out)
 		.boot_ns = main_ns ? main_ns - m->start_ns : 0,
 		.wall_ns = machine_now_ns() - m->start_ns,
 	};
+	out->mm.size = sizeof(out->mm);
 	gmm_space_stats(g->space, &out->mm);
 	out->guest_faults.minor = atomic_load(&g->n_minor);
 	out->guest_faults.major = atomic_load(&g->n_major);

@@ -117,7 +117,7 @@ static void draw_progress(struct run *r)
  * nobody can help from outside, is ended. */
 static void watch_full_swap(struct run *r)
 {
-	struct gmm_stats s;
+	struct gmm_stats s = {.size = sizeof(s)};
 	uint64_t work;
 	const uint64_t now = machine_now_ns();
 

@@ -28,7 +28,7 @@ struct gmm_balloon {
 int gmm_balloon_new(const struct gmm_balloon_config *config, struct gmm_balloon **out)
 {
 	struct gmm_balloon *b;
-	struct gmm_stats stats;
+	struct gmm_stats stats = {.size = sizeof(stats)};
 
 	if (config->size < sizeof(*config) || !config->space)
 		return -EINVAL;
@@ -95,7 +95,7 @@ void gmm_balloon_tick(struct gmm_balloon *b)
 	uint64_t target = atomic_load(&b->target_pages), step = b->memory_pages / BALLOON_STEPS;
 	uint64_t max = b->memory_pages - b->floor_pages;
 	uint64_t given = gmm_balloon_bytes(b) >> GMM_PAGE_SHIFT;
-	struct gmm_stats stats;
+	struct gmm_stats stats = {.size = sizeof(stats)};
 
 	if (!atomic_load(&b->is_auto))
 		return;

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 
 #include "fatal.h"
@@ -53,10 +54,15 @@ int gmm_pool_set_limit(struct gmm_pool *pool, uint64_t limit_bytes)
 
 void gmm_pool_stats(struct gmm_pool *pool, struct gmm_pool_stats *out)
 {
-	out->limit_bytes = atomic_load(&pool->limit_pages) << GMM_PAGE_SHIFT;
-	out->used_bytes = atomic_load(&pool->used_pages) << GMM_PAGE_SHIFT;
-	out->used_peak_bytes = atomic_load(&pool->peak_pages) << GMM_PAGE_SHIFT;
-	out->reserve_bytes = atomic_load(&pool->reserve_pages) << GMM_PAGE_SHIFT;
+	const struct gmm_pool_stats all = {
+		.size = out->size,
+		.limit_bytes = atomic_load(&pool->limit_pages) << GMM_PAGE_SHIFT,
+		.used_bytes = atomic_load(&pool->used_pages) << GMM_PAGE_SHIFT,
+		.used_peak_bytes = atomic_load(&pool->peak_pages) << GMM_PAGE_SHIFT,
+		.reserve_bytes = atomic_load(&pool->reserve_pages) << GMM_PAGE_SHIFT,
+	};
+
+	memcpy(out, &all, out->size < sizeof(all) ? out->size : sizeof(all));
 }
 
 void pool_join(struct gmm_pool *pool, struct pool_member *m, int wake_fd)

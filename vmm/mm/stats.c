@@ -58,7 +58,7 @@ static void stats_counters(const struct counters *c, struct gmm_stats *out)
 	out->reclaim.failed = c->failed;
 }
 
-void gmm_space_stats(struct gmm_space *s, struct gmm_stats *out)
+static void stats_all(struct gmm_space *s, struct gmm_stats *out)
 {
 	pthread_mutex_lock(&s->lock);
 	*out = (struct gmm_stats){.engine = s->engine.ops->name, .policy = s->policy_ops->name};
@@ -84,4 +84,14 @@ void gmm_space_stats(struct gmm_space *s, struct gmm_stats *out)
 	out->fixed_bytes = sizeof(*s) + s->bay.metadata_bytes + out->io.fixed_bytes;
 	out->prezeroed_bytes = (uint64_t)s->bay.zero.n << GMM_PAGE_SHIFT;
 	pthread_mutex_unlock(&s->lock);
+}
+
+void gmm_space_stats(struct gmm_space *s, struct gmm_stats *out)
+{
+	uint32_t bytes = out->size;
+	struct gmm_stats all;
+
+	stats_all(s, &all);
+	all.size = bytes;
+	memcpy(out, &all, bytes < sizeof(all) ? bytes : sizeof(all));
 }
