@@ -60,6 +60,24 @@ test_top()
 	quit
 }
 
+# A guest that computes and never exits is seen as busy while it does, not afterwards.
+test_busy()
+{
+	need_kvm
+	"$GUESTMM" run -m 64M --control "$TMPDIR/socket" touch --bytes 1M --passes 1000000000 \
+		>"$WORK/out" 2>"$WORK/err" &
+	pid=$!
+	trap 'kill -9 $pid 2>/dev/null; cleanup' EXIT
+	wait_for 10 test -S "$TMPDIR/socket" || fail "there is no control socket"
+	sleep 1
+	before=$(number run_ns)
+	sleep 2
+	after=$(number run_ns)
+	[ $((after - before)) -gt 1000000000 ] || fail "in 2 s its time in the guest grew by $((after - before)) ns"
+	[ $((after - before)) -lt 20000000000 ] || fail "its time grew by $((after - before)) ns"
+	quit
+}
+
 resident_within()
 {
 	[ "$(number resident_bytes)" -le "$1" ]

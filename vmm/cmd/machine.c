@@ -444,7 +444,7 @@ int machine_stats(struct machine *m, struct run_stats *out)
 	stats_rss(&out->rss_bytes, &out->rss_peak_bytes);
 	for (unsigned i = 0; i < g->vm->n_vcpus; i++) {
 		vcpus[i].exits = atomic_load(&g->vm->vcpus[i].n_exits);
-		vcpus[i].run_ns = atomic_load(&g->vm->vcpus[i].run_ns);
+		vcpus[i].run_ns = vcpu_run_ns(&g->vm->vcpus[i]);
 	}
 	return 0;
 }

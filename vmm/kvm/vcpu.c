@@ -325,15 +325,38 @@ static uint64_t now_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
+#define RUN_CLOCK_INSIDE (UINT64_C(1) << 63)
+
+uint64_t vcpu_run_ns(const struct vcpu *vcpu)
+{
+	const uint64_t clock = atomic_load_explicit(&vcpu->run_clock, memory_order_relaxed);
+
+	/* Read before the time is, so that the stay cannot begin after it. */
+	return clock & RUN_CLOCK_INSIDE ? (clock + now_ns()) & ~RUN_CLOCK_INSIDE : clock;
+}
+
+static void enter_clock(struct vcpu *vcpu)
+{
+	const uint64_t sum = atomic_load_explicit(&vcpu->run_clock, memory_order_relaxed);
+
+	atomic_store_explicit(&vcpu->run_clock, (sum - now_ns()) | RUN_CLOCK_INSIDE,
+			      memory_order_relaxed);
+}
+
+static void leave_clock(struct vcpu *vcpu)
+{
+	atomic_store_explicit(&vcpu->run_clock, vcpu_run_ns(vcpu), memory_order_relaxed);
+}
+
 static void run_once(struct vcpu *vcpu)
 {
-	const uint64_t start = now_ns();
 	int err;
 
 	vcpu->in_guest = true;
+	enter_clock(vcpu);
 	err = ioctl(vcpu->fd, KVM_RUN, 0) < 0 ? errno : 0;
+	leave_clock(vcpu);
 	vcpu->in_guest = false;
-	atomic_fetch_add_explicit(&vcpu->run_ns, now_ns() - start, memory_order_relaxed);
 	atomic_fetch_add_explicit(&vcpu->n_exits, 1, memory_order_relaxed);
 	if (vcpu->poisoned)
 		end_poisoned(vcpu);
