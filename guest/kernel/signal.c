@@ -21,10 +21,11 @@ static uint64_t bit(int signal)
 
 static _Noreturn void die(const struct regs *r, int signal, uint64_t address)
 {
-	if (have_host() && signal == SIGSEGV)
-		hostcall(GMM_HC_INVALID, address, r->error, r->rip);
+	if (have_host())
+		hostcall(GMM_HC_INVALID, address, (r->error & 0xffffffff) | r->vector << 32,
+			 r->rip);
 	else
-		say("guest kernel: the program ended by signal %u: address 0x%x, rip 0x%x, "
+		say("the program ended by signal %u: address 0x%x, rip 0x%x, "
 		    "error 0x%x\n",
 		    (uint64_t)signal, address, r->rip, r->error);
 	process_exit(128 + (unsigned)signal, (unsigned)signal);

@@ -103,8 +103,9 @@ enum gmm_hostcall {
 	GMM_HC_WRITE = 1,
 	/* The program's first instruction of main is next. */
 	GMM_HC_MAIN = 2,
-	/* An access ended the program: RDI = address, RSI = page-fault error code,
-	 * RCX = RIP. Counted as an invalid fault and told to the user. */
+	/* An exception ended the program: RDI = address, RSI = error code in bits 0-31, the
+	 * vector in bits 32-39 (0x0e, or 0 for it where there is an error code, is a page fault),
+	 * RCX = RIP. Told to the user; a page fault counts as an invalid one. */
 	GMM_HC_INVALID = 3,
 	/* Balloon, page list: RSI = address of RCX 64-bit GFNs (at most 512) in one
 	 * page. GIVE: the guest gives them up: their content is gone. Returns

@@ -58,4 +58,19 @@ test_evicts_by_moving()
 	evicts_by move
 }
 
+# How a program ends, and what is said of it, for each way to end it.
+test_exceptions()
+{
+	expect 139 "$GUESTMM" run "$SELFTEST" crash hlt
+	said "program executed a privileged instruction.*exception 13"
+	expect 136 "$GUESTMM" run "$SELFTEST" crash div
+	said "program divided by zero"
+	expect 132 "$GUESTMM" run "$SELFTEST" crash ud2
+	said "program executed an instruction that does not exist"
+	expect 139 "$GUESTMM" run "$SELFTEST" crash write
+	said "program wrote to address 0x1000, where nothing is mapped"
+	grep -q "guest kernel" "$WORK/err" && fail "the guest kernel is blamed: $(cat "$WORK/err")"
+	return 0
+}
+
 main "$@"

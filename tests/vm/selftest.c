@@ -353,8 +353,26 @@ static void test_threads(void)
 	}
 }
 
+/* Does what ends a program. */
+static int crash(const char *how)
+{
+	if (!strcmp(how, "hlt"))
+		__asm__ volatile("hlt");
+	else if (!strcmp(how, "div"))
+		__asm__ volatile("divl %0" : : "r"(0), "a"(1), "d"(0));
+	else if (!strcmp(how, "ud2"))
+		__asm__ volatile("ud2");
+	else if (!strcmp(how, "write"))
+		*(volatile char *)(uintptr_t)strtoul("0x1000", NULL, 16) = 1;
+	else if (!strcmp(how, "wild"))
+		*(volatile char *)0x8000000000000000 = 1;
+	return 1;
+}
+
 int main(int argc, char **argv)
 {
+	if (argc == 3 && !strcmp(argv[1], "crash"))
+		return crash(argv[2]);
 	CHECK(argc >= 1 && argv[argc] == NULL && strlen(argv[0]) > 0);
 	catch (SIGSEGV);
 	catch (SIGBUS);

@@ -104,16 +104,53 @@ static int64_t do_main(struct guest *g)
 	return 0;
 }
 
-static int64_t do_invalid(struct guest *g, const struct arguments *a)
+#define VECTOR_PAGE_FAULT 14
+
+/* Intel SDM volume 3, table 6-1: the exceptions that a program can cause. */
+static const char *const exceptions[] = {
+	[1] = "ran into a debug trap",
+	[3] = "ran into a breakpoint",
+	[4] = "ran into an overflow trap",
+	[5] = "broke the bounds of BOUND",
+	[6] = "executed an instruction that does not exist here",
+	[7] = "used a device that is not there",
+	[11] = "used a segment that is not present",
+	[12] = "used an address that is not canonical, by its stack",
+	[13] = "executed a privileged instruction, or used an address that is not canonical",
+	[16] = "caused an x87 floating-point exception",
+	[17] = "made an unaligned access where they are forbidden",
+	[18] = "met a machine check",
+	[19] = "caused an SSE floating-point exception",
+};
+
+static int64_t complain_fault(struct guest *g, const struct arguments *a, uint32_t error)
 {
-	const char *what = a->rsi & 0x10 ? "executed" : a->rsi & 2 ? "wrote to" : "read from";
-	const char *why = a->rsi & 1 ? "which forbids that" : "where nothing is mapped";
+	const char *what = error & 0x10 ? "executed" : error & 2 ? "wrote to" : "read from";
+	const char *why = error & 1 ? "which forbids that" : "where nothing is mapped";
 
 	atomic_fetch_add(&g->n_invalid, 1);
 	guest_complain(g,
 		       "invalid access: the guest's program %s address %#" PRIx64
-		       ", %s (at rip %#" PRIx64 ", error code %#" PRIx64 ").",
-		       what, a->rdi, why, a->rcx, a->rsi);
+		       ", %s (at rip %#" PRIx64 ", error code %#" PRIx32 ").",
+		       what, a->rdi, why, a->rcx, error);
+	return 0;
+}
+
+static int64_t do_invalid(struct guest *g, const struct arguments *a)
+{
+	const uint32_t error = (uint32_t)a->rsi, vector = (uint32_t)(a->rsi >> 32);
+	const char *what = NULL;
+
+	if (vector == VECTOR_PAGE_FAULT || (vector == 0 && error))
+		return complain_fault(g, a, error);
+	if (vector == 0)
+		what = "divided by zero, or by so little that the quotient does not fit";
+	else if (vector < sizeof(exceptions) / sizeof(exceptions[0]))
+		what = exceptions[vector];
+	if (!what)
+		return -EINVAL;
+	guest_complain(g, "the guest's program %s (exception %" PRIu32 " at rip %#" PRIx64 ").", what,
+		       vector, a->rcx);
 	return 0;
 }
 
