@@ -6,8 +6,9 @@
  * different addresses. A block of zero bytes is nearly an allocator whose frames are all free.
  *
  * Idea. A bitmap, one bit a frame, set = in use, is the only truth: a frame is taken or
- * returned by one atomic operation on its word and nothing else decides. Everything beside it is
- * a hint that says where to look, or a count:
+ * returned by one atomic operation on its word and nothing else decides. Everything beside it
+ * says who holds a frame, is a hint that says where to look, or a count:
+ *   classes    two bits a frame that is in use: guest (costs nothing), host, kernel, slot
  *   kinds[]    a byte for each area (512 frames, 2 MiB): FREE, partly used (how much, roughly),
  *              RESERVED (some caller takes its frames there now), FULL
  *   callers[]  two cache lines for each caller: the frame to try next, what it got and put
@@ -24,6 +25,12 @@
  *     to store has seen the last change.
  *  3. Whatever bytes the block holds, no function loops without end, leaves the block or
  *     names a frame outside [0, n_frames): each index read from it is checked, each retry counted.
+ *
+ * Classes. Each function that takes or returns frames does so for the guest; its twin whose name
+ * ends in _as does so for the class that it is told (enum gmm_frames_holder). Frames are returned
+ * as what they were got as, else -EPERM: so a frame that its holder returned already is told from
+ * one that somebody of another class holds now. Whoever shares the block can write there what he
+ * likes: a side that does not trust the other keeps a record of its own of what it holds.
  *
  * No locks. A thread that stops in the middle keeps at most the frames of its call.
  *
@@ -53,7 +60,7 @@ static inline size_t gmm_frames_bytes(uint64_t n_frames)
 
 	/* kinds[] is read eight at a time */
 	return sizeof(struct gmm_frames) +
-	       (size_t)(n * GMM_FR_WORDS * 8 + ((n + 7) & ~UINT64_C(7)));
+	       (size_t)(n * GMM_FR_WORDS * 8 * 3 + ((n + 7) & ~UINT64_C(7)));
 }
 
 /* As gmm_frames_init, for a block that is known to hold zero bytes: takes no time
@@ -92,13 +99,26 @@ static inline int gmm_frames_init(struct gmm_frames *f, size_t bytes, uint64_t n
 	return gmm_frames_init_zeroed(f, bytes, n_frames);
 }
 
-/* Takes the frames [first, first + n). -EBUSY: one of them is in use; none was taken. -ERANGE. */
-static inline int gmm_frames_claim(struct gmm_frames *f, uint64_t first, uint64_t n)
+/* Takes the frames [first, first + n). -EBUSY: one of them is in use; none was taken. -ERANGE.
+ * _as: -EINVAL: holder. */
+static inline int gmm_frames_claim_as(struct gmm_frames *f, unsigned holder, uint64_t first,
+				      uint64_t n)
 {
-	return gmm_fr_claim(gmm_fr_of(f), first, n);
+	return gmm_fr_claim_as(gmm_fr_of(f), holder, first, n);
 }
 
-/* Takes n frames, 1 to 512, ascending, in few runs. -ENOMEM: none was taken. -EINVAL: n. */
+static inline int gmm_frames_claim(struct gmm_frames *f, uint64_t first, uint64_t n)
+{
+	return gmm_frames_claim_as(f, GMM_FRAMES_GUEST, first, n);
+}
+
+/* Takes n frames, 1 to 512, ascending, in few runs. -ENOMEM: none was taken. -EINVAL: n, holder. */
+static inline int gmm_frames_get_as(struct gmm_frames *f, unsigned caller, unsigned holder,
+				    unsigned n, uint64_t *frames)
+{
+	return gmm_fr_get_as(gmm_fr_of(f), caller, holder, n, frames);
+}
+
 static inline int gmm_frames_get(struct gmm_frames *f, unsigned caller, unsigned n,
 				 uint64_t *frames)
 {
@@ -106,26 +126,54 @@ static inline int gmm_frames_get(struct gmm_frames *f, unsigned caller, unsigned
 }
 
 /* Returns n frames, 1 to 512, in any order (ascending is fastest), got in whatever way. -ERANGE:
- * one is outside, -EALREADY: one is free already; none was returned. Only where a frame stands
- * twice in the list, not side by side, or another thread returns it at the same time, -EALREADY
- * means that all frames of the list are free now, each returned once. -EINVAL: n. */
+ * one is outside, -EALREADY: one is free already, -EPERM: one is held by another class; none was
+ * returned. Only where a frame stands twice in the list, not side by side, or another thread
+ * returns it at the same time, -EALREADY means that all frames of the list are free now, each
+ * returned once. -EINVAL: n, holder. */
+static inline int gmm_frames_put_as(struct gmm_frames *f, unsigned caller, unsigned holder,
+				    unsigned n, const uint64_t *frames)
+{
+	return gmm_fr_put_as(gmm_fr_of(f), caller, holder, n, frames);
+}
+
 static inline int gmm_frames_put(struct gmm_frames *f, unsigned caller, unsigned n,
 				 const uint64_t *frames)
 {
 	return gmm_fr_put(gmm_fr_of(f), caller, n, frames);
 }
 
-/* Takes 512 frames that begin at a multiple of 512. -ENOMEM: there is no such run. */
-static inline int gmm_frames_get_huge(struct gmm_frames *f, unsigned caller, uint64_t *first)
+/* n frames, 1 to 512, each once, that are held as `from` are held as `to` from now on. -ERANGE,
+ * -EALREADY (it is free), -EPERM (it is not `from`), -EINVAL: as above; no frame was passed. */
+static inline int gmm_frames_pass(struct gmm_frames *f, unsigned caller, unsigned from, unsigned to,
+				  unsigned n, const uint64_t *frames)
 {
-	return gmm_fr_get_huge(gmm_fr_of(f), caller, first);
+	return gmm_fr_pass(gmm_fr_of(f), caller, from, to, n, frames);
 }
 
-/* Returns 512 frames from `first`, a multiple of 512, got in whatever way. -ERANGE, -EALREADY: as
- * above, and nothing was returned. */
+/* Takes 512 frames that begin at a multiple of 512. -ENOMEM: there is no such run. _as: -EINVAL:
+ * holder. */
+static inline int gmm_frames_get_huge_as(struct gmm_frames *f, unsigned caller, unsigned holder,
+					 uint64_t *first)
+{
+	return gmm_fr_get_huge_as(gmm_fr_of(f), caller, holder, first);
+}
+
+static inline int gmm_frames_get_huge(struct gmm_frames *f, unsigned caller, uint64_t *first)
+{
+	return gmm_frames_get_huge_as(f, caller, GMM_FRAMES_GUEST, first);
+}
+
+/* Returns 512 frames from `first`, a multiple of 512, got in whatever way. -ERANGE, -EALREADY,
+ * -EPERM: as above, and nothing was returned. _as: -EINVAL: holder. */
+static inline int gmm_frames_put_huge_as(struct gmm_frames *f, unsigned caller, unsigned holder,
+					 uint64_t first)
+{
+	return gmm_fr_put_huge_as(gmm_fr_of(f), caller, holder, first);
+}
+
 static inline int gmm_frames_put_huge(struct gmm_frames *f, unsigned caller, uint64_t first)
 {
-	return gmm_fr_put_huge(gmm_fr_of(f), caller, first);
+	return gmm_frames_put_huge_as(f, caller, GMM_FRAMES_GUEST, first);
 }
 
 /* Free frames. Exact when nobody is inside a call; costs two reads a caller. */
@@ -138,6 +186,20 @@ static inline uint64_t gmm_frames_n_free(struct gmm_frames *f)
 static inline uint64_t gmm_frames_n_free_huge(struct gmm_frames *f)
 {
 	return gmm_fr_n_free_huge(gmm_fr_of(f));
+}
+
+/* Frames held as this class. Exact when nobody is inside a call; costs a read a caller, for the
+ * guest five. */
+static inline uint64_t gmm_frames_n_held(struct gmm_frames *f, unsigned holder)
+{
+	return gmm_fr_n_held(gmm_fr_of(f), holder);
+}
+
+/* Who holds the frame: enum gmm_frames_holder. -ENOENT: nobody, it is free. -ERANGE. Somebody
+ * who got it just now for another class may still be seen as the guest. */
+static inline int gmm_frames_class(struct gmm_frames *f, uint64_t frame)
+{
+	return gmm_fr_class(gmm_fr_of(f), frame);
 }
 
 /* False for frames that do not exist. */

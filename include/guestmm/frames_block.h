@@ -7,6 +7,8 @@
 #include <stdint.h>
 
 /* Errors, as on Linux; functions return them negated. */
+#define GMM_FRAMES_EPERM    1	/* a frame is held by another class */
+#define GMM_FRAMES_ENOENT   2	/* nobody holds the frame: it is free */
 #define GMM_FRAMES_ENOMEM   12	/* not that many frames are free */
 #define GMM_FRAMES_EBUSY    16	/* a frame asked for by number is in use */
 #define GMM_FRAMES_EINVAL   22	/* wrong size or count */
@@ -18,14 +20,24 @@
 #define GMM_FRAMES_ANYONE  0xffffffffu
 #define GMM_FRAMES_MAX	   (UINT64_C(1) << 32) /* 16 TiB */
 
+/* Who holds a frame. The default costs nothing; the meaning of the others is the users'. */
+enum gmm_frames_holder {
+	GMM_FRAMES_GUEST = 0,
+	GMM_FRAMES_HOST = 1,   /* taken by the host */
+	GMM_FRAMES_KERNEL = 2, /* the guest kernel's own */
+	GMM_FRAMES_SLOT = 3,
+};
+#define GMM_FRAMES_HOLDERS 4u
+
 struct gmm_frames_caller {
 	uint64_t next1; /* the frame to try next, plus one; 0: none */
 	uint64_t n_got; /* frames, since init */
 	uint64_t n_put;
-	uint64_t reserved[13]; /* two cache lines: the prefetcher works in pairs */
+	uint64_t held[GMM_FRAMES_HOLDERS]; /* got less put as each class; guest: not kept */
+	uint64_t reserved[9];		   /* two cache lines: the prefetcher works in pairs */
 };
 
-/* The block: this head, the bitmap, kinds[]. */
+/* The block: this head, the bitmap, the classes, kinds[]. */
 struct gmm_frames {
 	uint64_t n_frames;
 	uint32_t n_callers; /* the highest number used, plus one */

@@ -11,7 +11,7 @@
 #ifndef GUESTMM_FRAMES_CORE_H
 #define GUESTMM_FRAMES_CORE_H
 
-#include <guestmm/frames_hints.h>
+#include <guestmm/frames_class.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -191,7 +191,8 @@ static inline unsigned gmm_fr_gather(const uint64_t *frames, unsigned n, uint64_
 	return i;
 }
 
-static inline int gmm_fr_check_put(struct gmm_fr r, unsigned n, const uint64_t *frames)
+static inline int gmm_fr_check_put(struct gmm_fr r, unsigned holder, unsigned n,
+				   const uint64_t *frames)
 {
 	for (unsigned i = 0; i < n; i++)
 		if (frames[i] >= r.n_frames)
@@ -204,13 +205,16 @@ static inline int gmm_fr_check_put(struct gmm_fr r, unsigned n, const uint64_t *
 			return -GMM_FRAMES_EALREADY;
 		if (mask & ~gmm_fr_load(gmm_fr_words(r) + frames[i] / 64))
 			return -GMM_FRAMES_EALREADY;
+		if (!gmm_fr_class_is(r, frames[i] / 64, mask, holder))
+			return -GMM_FRAMES_EPERM;
 		i += k;
 	}
 	return 0;
 }
 
 /* Returns how many were in use and are free now. */
-static inline unsigned gmm_fr_put_list(struct gmm_fr r, unsigned n, const uint64_t *frames)
+static inline unsigned gmm_fr_put_list(struct gmm_fr r, unsigned holder, unsigned n,
+				       const uint64_t *frames)
 {
 	unsigned put = 0;
 
@@ -218,6 +222,8 @@ static inline unsigned gmm_fr_put_list(struct gmm_fr r, unsigned n, const uint64
 		uint64_t mask;
 		unsigned k = gmm_fr_gather(frames + i, n - i, &mask);
 
+		if (holder != GMM_FRAMES_GUEST)
+			gmm_fr_class_set(r, frames[i] / 64, mask, GMM_FRAMES_GUEST);
 		put += k == 1 ? gmm_fr_clear_one(r, frames[i])
 			      : gmm_fr_popcount(gmm_fr_clear(r, frames[i] / 64, mask));
 		i += k;
@@ -265,7 +271,7 @@ GMM_FR_SLOW int gmm_fr_get_many(struct gmm_fr r, unsigned caller, unsigned n, ui
 	else
 		taken += gmm_fr_sweep(r, c, n - taken, frames + taken);
 	if (taken < n) {
-		gmm_fr_put_list(r, taken, frames);
+		gmm_fr_put_list(r, GMM_FRAMES_GUEST, taken, frames);
 		return -GMM_FRAMES_ENOMEM;
 	}
 	gmm_fr_sort(frames, n);
@@ -316,11 +322,17 @@ static inline int gmm_fr_get(struct gmm_fr r, unsigned caller, unsigned n, uint6
 }
 
 /* A whole batch that is one word's: by one operation, whatever the word held. */
-static inline int gmm_fr_put_group(struct gmm_fr r, uint64_t w, uint64_t mask)
+static inline int gmm_fr_put_group(struct gmm_fr r, unsigned holder, uint64_t w, uint64_t mask)
 {
 	uint64_t *word = gmm_fr_words(r) + w;
 	uint64_t old = gmm_fr_load(word);
 
+	if (mask & ~old)
+		return -GMM_FRAMES_EALREADY;
+	if (!gmm_fr_class_is(r, w, mask, holder))
+		return -GMM_FRAMES_EPERM;
+	if (holder != GMM_FRAMES_GUEST)
+		gmm_fr_class_set(r, w, mask, GMM_FRAMES_GUEST);
 	for (unsigned i = 0; !(mask & ~old) && i < GMM_FR_TRIES; i++)
 		if (gmm_fr_cas(word, &old, old & ~mask)) {
 			if (gmm_fr_unsettled(gmm_fr_kind(r, w / GMM_FR_WORDS), old & ~mask))
@@ -330,27 +342,28 @@ static inline int gmm_fr_put_group(struct gmm_fr r, uint64_t w, uint64_t mask)
 	return -GMM_FRAMES_EALREADY;
 }
 
-GMM_FR_SLOW int gmm_fr_put_many(struct gmm_fr r, unsigned caller, unsigned n,
+GMM_FR_SLOW int gmm_fr_put_many(struct gmm_fr r, unsigned caller, unsigned holder, unsigned n,
 				const uint64_t *frames)
 {
 	uint64_t mask;
 	unsigned put = n;
 	int err;
 
-	if (n == 0 || n > GMM_FRAMES_HUGE)
+	if (n == 0 || n > GMM_FRAMES_HUGE || holder >= GMM_FRAMES_HOLDERS)
 		return -GMM_FRAMES_EINVAL;
 	if (gmm_fr_gather(frames, n, &mask) == n && frames[0] < r.n_frames &&
 	    frames[0] / 64 * 64 + 63 - (unsigned)__builtin_clzll(mask) < r.n_frames) {
-		err = gmm_fr_put_group(r, frames[0] / 64, mask);
+		err = gmm_fr_put_group(r, holder, frames[0] / 64, mask);
 		if (err)
 			return err;
 	} else {
-		err = gmm_fr_check_put(r, n, frames);
+		err = gmm_fr_check_put(r, holder, n, frames);
 		if (err)
 			return err;
-		put = gmm_fr_put_list(r, n, frames);
+		put = gmm_fr_put_list(r, holder, n, frames);
 	}
 	gmm_fr_count(&gmm_fr_caller(r, caller)->n_put, caller, put);
+	gmm_fr_class_count(r, caller, holder, -(uint64_t)put);
 	return put == n ? 0 : -GMM_FRAMES_EALREADY;
 }
 
@@ -363,10 +376,12 @@ static inline int gmm_fr_put(struct gmm_fr r, unsigned caller, unsigned n, const
 
 	/* (a caller that got nothing yet is not in n_callers) */
 	if (n != 1 || caller >= GMM_FRAMES_CALLERS || !gmm_fr_load(&c->next1))
-		return gmm_fr_put_many(r, caller, n, frames);
+		return gmm_fr_put_many(r, caller, GMM_FRAMES_GUEST, n, frames);
 	if (x >= r.n_frames)
 		return -GMM_FRAMES_ERANGE;
 	word = gmm_fr_words(r) + x / 64;
+	if (__builtin_expect(!gmm_fr_class_is(r, x / 64, bit, GMM_FRAMES_GUEST), 0))
+		return -GMM_FRAMES_EPERM;
 	/* only this bit of the result is asked for: one `lock btr` */
 	if (!(__atomic_fetch_and(word, ~bit, __ATOMIC_SEQ_CST) & bit))
 		return -GMM_FRAMES_EALREADY;
@@ -376,6 +391,54 @@ static inline int gmm_fr_put(struct gmm_fr r, unsigned caller, unsigned n, const
 	if (__builtin_expect(
 		    gmm_fr_unsettled(gmm_fr_kind(r, x / GMM_FRAMES_HUGE), gmm_fr_load(word)), 0))
 		return gmm_fr_emptied(r, x / GMM_FRAMES_HUGE);
+	return 0;
+}
+
+/* The frames of the list, which the caller just got, are of this class. */
+static inline void gmm_fr_got_as(struct gmm_fr r, unsigned caller, unsigned holder, unsigned n,
+				 const uint64_t *frames)
+{
+	for (unsigned i = 0; i < n;) {
+		uint64_t mask, w = frames[i] / 64;
+
+		i += gmm_fr_gather(frames + i, n - i, &mask);
+		gmm_fr_class_set(r, w, mask, holder);
+	}
+	gmm_fr_class_count(r, caller, holder, n);
+}
+
+GMM_FR_SLOW int gmm_fr_get_as(struct gmm_fr r, unsigned caller, unsigned holder, unsigned n,
+			      uint64_t *frames)
+{
+	int err = -GMM_FRAMES_EINVAL;
+
+	if (holder < GMM_FRAMES_HOLDERS)
+		err = gmm_fr_get(r, caller, n, frames);
+	if (!err && holder != GMM_FRAMES_GUEST)
+		gmm_fr_got_as(r, caller, holder, n, frames);
+	return err;
+}
+
+static inline int gmm_fr_put_as(struct gmm_fr r, unsigned caller, unsigned holder, unsigned n,
+				const uint64_t *frames)
+{
+	if (holder == GMM_FRAMES_GUEST)
+		return gmm_fr_put(r, caller, n, frames);
+	return gmm_fr_put_many(r, caller, holder, n, frames);
+}
+
+GMM_FR_SLOW int gmm_fr_pass(struct gmm_fr r, unsigned caller, unsigned from, unsigned to,
+			    unsigned n, const uint64_t *frames)
+{
+	int err;
+
+	if (n == 0 || n > GMM_FRAMES_HUGE || from >= GMM_FRAMES_HOLDERS || to >= GMM_FRAMES_HOLDERS)
+		return -GMM_FRAMES_EINVAL;
+	err = gmm_fr_check_put(r, from, n, frames);
+	if (err)
+		return err;
+	gmm_fr_class_count(r, caller, from, -(uint64_t)n);
+	gmm_fr_got_as(r, caller, to, n, frames);
 	return 0;
 }
 
@@ -396,11 +459,20 @@ static inline bool gmm_fr_take_whole(struct gmm_fr r, uint64_t area)
 	return n == GMM_FR_WORDS;
 }
 
-GMM_FR_SLOW int gmm_fr_get_huge(struct gmm_fr r, unsigned caller, uint64_t *first)
+static inline void gmm_fr_area_class_set(struct gmm_fr r, uint64_t area, unsigned holder)
+{
+	for (unsigned i = 0; i < GMM_FR_WORDS; i++)
+		gmm_fr_class_set(r, area * GMM_FR_WORDS + i, GMM_FR_ALL, holder);
+}
+
+GMM_FR_SLOW int gmm_fr_get_huge_as(struct gmm_fr r, unsigned caller, unsigned holder,
+				   uint64_t *first)
 {
 	uint64_t n_areas = r.n_frames / GMM_FRAMES_HUGE; /* whole ones */
 	uint64_t area = gmm_fr_load(&r.f->huge_area);
 
+	if (holder >= GMM_FRAMES_HOLDERS)
+		return -GMM_FRAMES_EINVAL;
 	/* first where kinds[] says FREE, then everywhere */
 	for (uint64_t i = 0; i < 2 * n_areas; i++, area++) {
 		if (area >= n_areas)
@@ -410,6 +482,9 @@ GMM_FR_SLOW int gmm_fr_get_huge(struct gmm_fr r, unsigned caller, uint64_t *firs
 		if (!gmm_fr_take_whole(r, area))
 			continue;
 		__atomic_store_n(&r.f->huge_area, area, __ATOMIC_RELAXED);
+		if (holder != GMM_FRAMES_GUEST)
+			gmm_fr_area_class_set(r, area, holder);
+		gmm_fr_class_count(r, caller, holder, GMM_FRAMES_HUGE);
 		gmm_fr_count(&gmm_fr_caller(r, caller)->n_got, caller, GMM_FRAMES_HUGE);
 		*first = area * GMM_FRAMES_HUGE;
 		return 0;
@@ -417,7 +492,8 @@ GMM_FR_SLOW int gmm_fr_get_huge(struct gmm_fr r, unsigned caller, uint64_t *firs
 	return -GMM_FRAMES_ENOMEM;
 }
 
-GMM_FR_SLOW int gmm_fr_put_huge(struct gmm_fr r, unsigned caller, uint64_t first)
+GMM_FR_SLOW int gmm_fr_put_huge_as(struct gmm_fr r, unsigned caller, unsigned holder,
+				   uint64_t first)
 {
 	uint64_t area = first / GMM_FRAMES_HUGE;
 	uint64_t *words = gmm_fr_words(r) + area * GMM_FR_WORDS;
@@ -425,13 +501,21 @@ GMM_FR_SLOW int gmm_fr_put_huge(struct gmm_fr r, unsigned caller, uint64_t first
 
 	if (first % GMM_FRAMES_HUGE || first >= r.n_frames || r.n_frames - first < GMM_FRAMES_HUGE)
 		return -GMM_FRAMES_ERANGE;
+	if (holder >= GMM_FRAMES_HOLDERS)
+		return -GMM_FRAMES_EINVAL;
 	for (unsigned i = 0; i < GMM_FR_WORDS; i++)
 		if (gmm_fr_load(&words[i]) != GMM_FR_ALL)
 			return -GMM_FRAMES_EALREADY;
 	for (unsigned i = 0; i < GMM_FR_WORDS; i++)
+		if (!gmm_fr_class_is(r, area * GMM_FR_WORDS + i, GMM_FR_ALL, holder))
+			return -GMM_FRAMES_EPERM;
+	if (holder != GMM_FRAMES_GUEST)
+		gmm_fr_area_class_set(r, area, GMM_FRAMES_GUEST);
+	for (unsigned i = 0; i < GMM_FR_WORDS; i++)
 		put += gmm_fr_popcount(__atomic_exchange_n(&words[i], 0, __ATOMIC_SEQ_CST));
 	gmm_fr_settle(r, area);
 	gmm_fr_count(&gmm_fr_caller(r, caller)->n_put, caller, put);
+	gmm_fr_class_count(r, caller, holder, -(uint64_t)put);
 	return put == GMM_FRAMES_HUGE ? 0 : -GMM_FRAMES_EALREADY;
 }
 
@@ -444,11 +528,13 @@ static inline uint64_t gmm_fr_range_mask(uint64_t w, uint64_t first, uint64_t n)
 	return (to >= 64 ? GMM_FR_ALL : (UINT64_C(1) << to) - 1) & (GMM_FR_ALL << from);
 }
 
-GMM_FR_SLOW int gmm_fr_claim(struct gmm_fr r, uint64_t first, uint64_t n)
+GMM_FR_SLOW int gmm_fr_claim_as(struct gmm_fr r, unsigned holder, uint64_t first, uint64_t n)
 {
 	uint64_t *words = gmm_fr_words(r);
 	uint64_t w, begin = first / 64, end;
 
+	if (holder >= GMM_FRAMES_HOLDERS)
+		return -GMM_FRAMES_EINVAL;
 	if (n == 0 || first >= r.n_frames || n > r.n_frames - first)
 		return -GMM_FRAMES_ERANGE;
 	end = (first + n + 63) / 64;
@@ -470,27 +556,57 @@ GMM_FR_SLOW int gmm_fr_claim(struct gmm_fr r, uint64_t first, uint64_t n)
 			gmm_fr_clear(r, w, gmm_fr_range_mask(w, first, n));
 		return -GMM_FRAMES_EBUSY;
 	}
+	for (w = begin; w < end && holder != GMM_FRAMES_GUEST; w++)
+		gmm_fr_class_set(r, w, gmm_fr_range_mask(w, first, n), holder);
+	gmm_fr_class_count(r, GMM_FRAMES_ANYONE, holder, n);
 	for (uint64_t area = begin / GMM_FR_WORDS; area * GMM_FR_WORDS < end; area++)
 		gmm_fr_settle(r, area);
 	gmm_fr_count(&gmm_fr_caller(r, GMM_FRAMES_ANYONE)->n_got, GMM_FRAMES_ANYONE, n);
 	return 0;
 }
 
-static inline uint64_t gmm_fr_n_free(struct gmm_fr r)
+/* Sums what each caller counted: frames put less frames got, or held as `holder`. */
+static inline uint64_t gmm_fr_sum(struct gmm_fr r, unsigned holder)
 {
 	unsigned n_callers = __atomic_load_n(&r.f->n_callers, __ATOMIC_RELAXED);
-	uint64_t n = r.n_frames;
+	uint64_t n = 0;
 
 	n_callers = n_callers < GMM_FRAMES_CALLERS ? n_callers : GMM_FRAMES_CALLERS;
 	for (unsigned i = 0; i <= n_callers; i++) {
 		const struct gmm_frames_caller *c =
 			&r.f->callers[i < n_callers ? i : GMM_FRAMES_CALLERS];
 
-		n += gmm_fr_load(&c->n_put) - gmm_fr_load(&c->n_got);
+		n += holder == GMM_FRAMES_GUEST ? gmm_fr_load(&c->n_put) - gmm_fr_load(&c->n_got)
+						: gmm_fr_load(&c->held[holder]);
 	}
+	return n;
+}
+
+/* A sum that was read while others were at it, or that the other side made up. */
+static inline uint64_t gmm_fr_bound(struct gmm_fr r, uint64_t n)
+{
 	if ((int64_t)n < 0)
-		return 0; /* read while others were at it */
+		return 0;
 	return n < r.n_frames ? n : r.n_frames;
+}
+
+static inline uint64_t gmm_fr_n_free(struct gmm_fr r)
+{
+	return gmm_fr_bound(r, r.n_frames + gmm_fr_sum(r, GMM_FRAMES_GUEST));
+}
+
+static inline uint64_t gmm_fr_n_held(struct gmm_fr r, unsigned holder)
+{
+	uint64_t n;
+
+	if (holder >= GMM_FRAMES_HOLDERS)
+		return 0;
+	if (holder != GMM_FRAMES_GUEST)
+		return gmm_fr_bound(r, gmm_fr_sum(r, holder));
+	n = -gmm_fr_sum(r, GMM_FRAMES_GUEST);
+	for (unsigned i = GMM_FRAMES_GUEST + 1; i < GMM_FRAMES_HOLDERS; i++)
+		n -= gmm_fr_sum(r, i);
+	return gmm_fr_bound(r, n);
 }
 
 static inline uint64_t gmm_fr_n_free_huge(struct gmm_fr r)

@@ -52,9 +52,16 @@ static inline uint64_t *gmm_fr_words(struct gmm_fr r)
 	return (uint64_t *)(void *)(r.f + 1);
 }
 
+/* The two bits that say who holds a frame: a word of the lower ones and a word of the upper ones
+ * for each word of the bitmap. See frames_class.h. */
+static inline uint64_t *gmm_fr_planes(struct gmm_fr r, uint64_t w)
+{
+	return gmm_fr_words(r) + gmm_fr_n_areas(r.n_frames) * GMM_FR_WORDS + 2 * w;
+}
+
 static inline uint8_t *gmm_fr_kinds(struct gmm_fr r)
 {
-	return (uint8_t *)(gmm_fr_words(r) + gmm_fr_n_areas(r.n_frames) * GMM_FR_WORDS);
+	return (uint8_t *)(gmm_fr_words(r) + gmm_fr_n_areas(r.n_frames) * GMM_FR_WORDS * 3);
 }
 
 static inline struct gmm_fr gmm_fr_of(struct gmm_frames *f)

@@ -34,9 +34,11 @@ static void one_get(struct gmm_fr r, struct input *in)
 {
 	uint64_t frames[GMM_FRAMES_HUGE];
 	unsigned caller = (unsigned)take(in, 1) - 1, n = (unsigned)take(in, 2) % 520;
+	unsigned holder = caller / 64 % 5;
 
-	if (gmm_fr_get(r, caller, n, frames))
+	if (gmm_fr_get_as(r, caller, holder, n, frames))
 		return;
+	must(holder < GMM_FRAMES_HOLDERS);
 	for (unsigned i = 0; i < n; i++)
 		must(frames[i] < r.n_frames && (i == 0 || frames[i] > frames[i - 1]));
 }
@@ -48,7 +50,24 @@ static void one_put(struct gmm_fr r, struct input *in)
 
 	for (unsigned i = 0; i < n; i++)
 		frames[i] = first + i * stride;
-	gmm_fr_put(r, caller, n, frames);
+	if (take(in, 1) % 4)
+		gmm_fr_put_as(r, caller, caller / 64 % 5, n, frames);
+	else
+		gmm_fr_pass(r, caller, caller / 64 % 5, caller % 5, n, frames);
+}
+
+static void ask(struct gmm_fr r, struct input *in)
+{
+	uint64_t frame = take(in, 8);
+	int class = gmm_fr_class(r, frame);
+
+	must(class < (int)GMM_FRAMES_HOLDERS);
+	must((class == -GMM_FRAMES_ERANGE) == (frame >= r.n_frames));
+	gmm_fr_is_free(r, frame);
+	must(gmm_fr_n_free(r) <= r.n_frames);
+	must(gmm_fr_n_free_huge(r) <= r.n_frames / GMM_FRAMES_HUGE);
+	for (unsigned holder = 0; holder < 6; holder++)
+		must(gmm_fr_n_held(r, holder) <= r.n_frames);
 }
 
 static void one_op(struct gmm_fr r, struct input *in, size_t bytes)
@@ -64,20 +83,20 @@ static void one_op(struct gmm_fr r, struct input *in, size_t bytes)
 		one_put(r, in);
 		break;
 	case 3:
-		if (!gmm_fr_get_huge(r, (unsigned)take(in, 1), &first))
+		if (!gmm_fr_get_huge_as(r, (unsigned)take(in, 1), (unsigned)take(in, 1) % 5,
+					&first))
 			must(first % GMM_FRAMES_HUGE == 0 && first < r.n_frames &&
 			     r.n_frames - first >= GMM_FRAMES_HUGE);
 		break;
 	case 4:
-		gmm_fr_put_huge(r, (unsigned)take(in, 1), take(in, 2) & ~UINT64_C(255));
+		gmm_fr_put_huge_as(r, (unsigned)take(in, 1), (unsigned)take(in, 1) % 5,
+				   take(in, 2) & ~UINT64_C(255));
 		break;
 	case 5:
-		gmm_fr_claim(r, take(in, 2), take(in, 2));
+		gmm_fr_claim_as(r, (unsigned)take(in, 1) % 5, take(in, 2), take(in, 2));
 		break;
 	case 6:
-		must(gmm_fr_n_free(r) <= r.n_frames);
-		must(gmm_fr_n_free_huge(r) <= r.n_frames / GMM_FRAMES_HUGE);
-		gmm_fr_is_free(r, take(in, 8));
+		ask(r, in);
 		break;
 	case 7:
 		first = take(in, 2) % (bytes / 8);

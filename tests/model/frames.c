@@ -1,5 +1,5 @@
-/* gmm_frames against a byte for each frame: random operations by several callers, right and wrong
- * ones, with every answer and, now and then, every frame compared. */
+/* gmm_frames against a byte for each frame: random operations by several callers and for all
+ * classes, right and wrong ones, with every answer and, now and then, every frame compared. */
 #include <guestmm/frames.h>
 #include <string.h>
 
@@ -12,10 +12,12 @@
 			ck_abort_msg("step %u: failed: %s", m->step, #e);                          \
 	} while (0)
 
+#define LISTED 128u /* in `used`: it stands in the list already */
+
 struct model {
 	struct gmm_frames *f;
-	uint64_t n, n_free;
-	uint8_t *used;
+	uint64_t n, n_free, n_held[GMM_FRAMES_HOLDERS];
+	uint8_t *used; /* 0: free, else the holder plus one */
 	unsigned step;
 	uint64_t seed;
 };
@@ -33,6 +35,24 @@ static unsigned caller(struct model *m)
 	static const unsigned callers[] = {0, 0, 0, 1, 2, 63, 64, GMM_FRAMES_ANYONE};
 
 	return callers[rng(m) % 8];
+}
+
+static unsigned holder(struct model *m)
+{
+	return rng(m) % 2 ? GMM_FRAMES_GUEST : (unsigned)(rng(m) % GMM_FRAMES_HOLDERS);
+}
+
+static void mark(struct model *m, uint64_t frame, unsigned used)
+{
+	if (m->used[frame])
+		m->n_held[m->used[frame] - 1]--;
+	else
+		m->n_free--;
+	m->used[frame] = (uint8_t)used;
+	if (used)
+		m->n_held[used - 1]++;
+	else
+		m->n_free++;
 }
 
 static unsigned batch(struct model *m)
@@ -59,95 +79,135 @@ static uint64_t free_areas(const struct model *m)
 static void step_get(struct model *m)
 {
 	uint64_t frames[512];
-	unsigned n = batch(m);
-	int err = gmm_frames_get(m->f, caller(m), n, frames);
+	unsigned n = batch(m), as = holder(m);
+	int err = gmm_frames_get_as(m->f, caller(m), as, n, frames);
 
 	MUST(err == (n <= m->n_free ? 0 : -GMM_FRAMES_ENOMEM));
 	for (unsigned i = 0; i < n && !err; i++) {
 		MUST(frames[i] < m->n && !m->used[frames[i]]);
 		MUST(i == 0 || frames[i] > frames[i - 1]);
-		m->used[frames[i]] = 1;
-		m->n_free--;
+		mark(m, frames[i], as + 1);
 	}
 }
 
-/* Frames from a random place on: used ones in order or scattered, seldom a wrong one among them. */
-static void step_put(struct model *m)
+/* Frames of one holder from a random place on: in order or scattered. How many there are. */
+static unsigned gather(struct model *m, unsigned as, uint64_t *frames)
 {
-	uint64_t frames[512], at = rng(m) % m->n, stride = rng(m) % 2 ? 1 : 1 + rng(m) % 700;
-	unsigned want = batch(m), n = 0, bad = 0;
-	int err;
+	uint64_t at = rng(m) % m->n, stride = rng(m) % 2 ? 1 : 1 + rng(m) % 700;
+	unsigned want = batch(m), n = 0;
 
 	for (uint64_t i = 0; i < m->n && n < want; i++, at = (at + stride) % m->n)
-		if (m->used[at] == 1) {
-			m->used[at] = 2; /* in the list */
+		if (m->used[at] == as + 1) {
+			m->used[at] |= LISTED;
 			frames[n++] = at;
 		}
 	for (unsigned i = 0; i < n; i++)
-		m->used[frames[i]] = 1;
+		m->used[frames[i]] &= LISTED - 1;
+	return n;
+}
+
+/* Seldom puts a wrong frame into the list; the error that has to follow. */
+static int spoil(struct model *m, unsigned as, unsigned n, uint64_t *frames)
+{
+	uint64_t at = rng(m) % (m->n + 2);
+	int err = 0;
+
+	if (rng(m) % 8)
+		return 0;
+	if (at >= m->n)
+		err = -GMM_FRAMES_ERANGE;
+	else if (m->used[at] != as + 1)
+		err = m->used[at] ? -GMM_FRAMES_EPERM : -GMM_FRAMES_EALREADY;
+	if (err)
+		frames[rng(m) % n] = at;
+	return err;
+}
+
+static void step_put(struct model *m)
+{
+	uint64_t frames[512];
+	unsigned as = holder(m), n = gather(m, as, frames);
+	int want;
+
 	if (n == 0)
 		return;
-	if (rng(m) % 8 == 0) {
-		unsigned i = (unsigned)rng(m) % n;
+	want = spoil(m, as, n, frames);
+	MUST(gmm_frames_put_as(m->f, caller(m), as, n, frames) == want);
+	for (unsigned i = 0; i < n && !want; i++)
+		mark(m, frames[i], 0);
+}
 
-		at = rng(m) % (m->n + 2);
-		bad = at >= m->n ? GMM_FRAMES_ERANGE : !m->used[at] ? GMM_FRAMES_EALREADY : 0;
-		if (bad)
-			frames[i] = at;
+static void step_pass(struct model *m)
+{
+	uint64_t frames[512];
+	unsigned from = holder(m), to = holder(m), n = gather(m, from, frames);
+	int want;
+
+	if (n == 0)
+		return;
+	want = spoil(m, from, n, frames);
+	MUST(gmm_frames_pass(m->f, caller(m), from, to, n, frames) == want);
+	for (unsigned i = 0; i < n && !want; i++)
+		mark(m, frames[i], to + 1);
+}
+
+static int want_put_huge(struct model *m, unsigned as, uint64_t first)
+{
+	unsigned n_used = 0, n_mine = 0;
+
+	if (first + 512 > m->n)
+		return -GMM_FRAMES_ERANGE;
+	for (uint64_t i = first; i < first + 512; i++) {
+		n_used += m->used[i] != 0;
+		n_mine += m->used[i] == as + 1;
 	}
-	err = gmm_frames_put(m->f, caller(m), n, frames);
-	MUST(err == -(int)bad);
-	for (unsigned i = 0; i < n && !bad; i++)
-		m->used[frames[i]] = 0;
-	m->n_free += bad ? 0 : n;
+	return n_used < 512 ? -GMM_FRAMES_EALREADY : n_mine < 512 ? -GMM_FRAMES_EPERM : 0;
 }
 
 static void step_huge(struct model *m)
 {
 	bool get = rng(m) % 2;
-	uint64_t first = rng(m) % (m->n + 512) & ~UINT64_C(511), n_used = 0;
-	int err, want;
+	uint64_t first = rng(m) % (m->n + 512) & ~UINT64_C(511);
+	unsigned as = holder(m);
+	int err;
 
 	if (get) {
-		want = free_areas(m) ? 0 : -GMM_FRAMES_ENOMEM;
-		err = gmm_frames_get_huge(m->f, caller(m), &first);
-		MUST(err == want);
+		err = gmm_frames_get_huge_as(m->f, caller(m), as, &first);
+		MUST(err == (free_areas(m) ? 0 : -GMM_FRAMES_ENOMEM));
 	} else {
-		for (uint64_t i = first; i < first + 512 && i < m->n; i++)
-			n_used += m->used[i];
-		want = first + 512 > m->n ? -GMM_FRAMES_ERANGE
-		       : n_used < 512	  ? -GMM_FRAMES_EALREADY
-					  : 0;
-		err = gmm_frames_put_huge(m->f, caller(m), first);
-		MUST(err == want);
+		err = gmm_frames_put_huge_as(m->f, caller(m), as, first);
+		MUST(err == want_put_huge(m, as, first));
 	}
 	for (uint64_t i = first; i < first + 512 && !err; i++) {
-		MUST(i < m->n && m->used[i] == !get);
-		m->used[i] = get;
+		MUST(i < m->n && m->used[i] == (get ? 0 : as + 1));
+		mark(m, i, get ? as + 1 : 0);
 	}
-	if (!err)
-		m->n_free = get ? m->n_free - 512 : m->n_free + 512;
 }
 
 static void step_claim(struct model *m)
 {
 	uint64_t first = rng(m) % (m->n + 1), n = rng(m) % 2 ? 1 + rng(m) % 40 : rng(m) % 1500;
+	unsigned as = holder(m);
 	int want = 0;
 
 	if (first >= m->n || n > m->n - first || n == 0)
 		want = -GMM_FRAMES_ERANGE;
 	for (uint64_t i = first; i < first + n && !want; i++)
 		want = m->used[i] ? -GMM_FRAMES_EBUSY : 0;
-	MUST(gmm_frames_claim(m->f, first, n) == want);
+	MUST(gmm_frames_claim_as(m->f, as, first, n) == want);
 	for (uint64_t i = first; i < first + n && !want; i++)
-		m->used[i] = 1;
-	m->n_free -= want ? 0 : n;
+		mark(m, i, as + 1);
 }
 
 static void check_all(struct model *m)
 {
-	for (uint64_t i = 0; i < m->n; i++)
+	for (uint64_t i = 0; i < m->n; i++) {
 		MUST(gmm_frames_is_free(m->f, i) == !m->used[i]);
+		MUST(gmm_frames_class(m->f, i) ==
+		     (m->used[i] ? m->used[i] - 1 : -GMM_FRAMES_ENOENT));
+	}
+	for (unsigned as = 0; as < GMM_FRAMES_HOLDERS; as++)
+		MUST(gmm_frames_n_held(m->f, as) == m->n_held[as]);
 	MUST(gmm_frames_n_free(m->f) == m->n_free);
 	MUST(gmm_frames_n_free_huge(m->f) == free_areas(m));
 }
@@ -171,6 +231,8 @@ static void run(uint64_t n_frames, unsigned n_steps, uint64_t seed)
 			step_huge(m);
 		else if (rng(m) % 8 < mood)
 			step_get(m);
+		else if (rng(m) % 16 == 0)
+			step_pass(m);
 		else
 			step_put(m);
 		MUST(gmm_frames_n_free(m->f) == m->n_free);

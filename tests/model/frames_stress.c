@@ -13,7 +13,7 @@
 struct stress {
 	struct gmm_frames *f;
 	uint64_t n;
-	uint64_t *owner; /* plain: guarded by holding the frame */
+	uint64_t *owner; /* plain: guarded by holding the frame; thread, holder */
 	unsigned n_steps;
 	pthread_barrier_t start;
 };
@@ -33,66 +33,84 @@ static uint64_t rng(uint64_t *seed)
 	return *seed * UINT64_C(2685821657736338717);
 }
 
-static void take(struct thread *t, uint64_t frame)
+static void take(struct thread *t, unsigned holder, uint64_t frame)
 {
 	uint64_t *owner = &t->s->owner[frame];
 
 	t->errors += *owner != 0;
-	*owner = t->id + 1;
-	t->held[t->n_held++] = frame;
+	*owner = (t->id + 1) * GMM_FRAMES_HOLDERS + holder;
 }
 
-static void give(struct thread *t, uint64_t frame)
+/* Returns what it was held as. */
+static unsigned give(struct thread *t, uint64_t frame)
 {
 	uint64_t *owner = &t->s->owner[frame];
+	unsigned holder = (unsigned)*owner % GMM_FRAMES_HOLDERS;
 
-	t->errors += *owner != t->id + 1;
+	t->errors += *owner / GMM_FRAMES_HOLDERS != t->id + 1;
+	t->errors += gmm_frames_class(t->s->f, frame) != (int)holder;
 	*owner = 0;
+	return holder;
+}
+
+static unsigned any_holder(struct thread *t)
+{
+	return rng(&t->seed) % 2 ? GMM_FRAMES_GUEST
+				 : (unsigned)(rng(&t->seed) % GMM_FRAMES_HOLDERS);
 }
 
 static void step_get(struct thread *t, unsigned n)
 {
 	uint64_t frames[64];
+	unsigned holder = any_holder(t);
 
 	if (t->n_held + n > MAX_HELD)
 		return;
-	if (gmm_frames_get(t->s->f, t->caller, n, frames)) {
+	if (gmm_frames_get_as(t->s->f, t->caller, holder, n, frames)) {
 		t->n_failed++;
 		return;
 	}
 	t->n_got += n;
-	for (unsigned i = 0; i < n; i++)
-		take(t, frames[i]);
+	for (unsigned i = 0; i < n; i++) {
+		take(t, holder, frames[i]);
+		t->held[t->n_held++] = frames[i];
+	}
 }
 
+/* A batch is of one class: what a frame of another one was drawn for goes back alone. */
 static void step_put(struct thread *t, unsigned n)
 {
 	uint64_t frames[64];
+	unsigned holder = 0, k = 0;
 
 	for (unsigned i = 0; i < n && t->n_held; i++) {
-		uint64_t k = rng(&t->seed) % t->n_held;
+		uint64_t at = rng(&t->seed) % t->n_held;
+		unsigned as = give(t, t->held[at]);
 
-		frames[i] = t->held[k];
-		give(t, frames[i]);
-		t->held[k] = t->held[--t->n_held];
-		if (!t->n_held || i + 1 == n)
-			t->errors += gmm_frames_put(t->s->f, t->caller, i + 1, frames) != 0;
+		if (k && as != holder) {
+			t->errors += gmm_frames_put_as(t->s->f, t->caller, holder, k, frames) != 0;
+			k = 0;
+		}
+		holder = as;
+		frames[k++] = t->held[at];
+		t->held[at] = t->held[--t->n_held];
 	}
+	if (k)
+		t->errors += gmm_frames_put_as(t->s->f, t->caller, holder, k, frames) != 0;
 }
 
 static void step_huge(struct thread *t)
 {
 	uint64_t first;
+	unsigned holder = any_holder(t);
 
-	if (gmm_frames_get_huge(t->s->f, t->caller, &first))
+	if (gmm_frames_get_huge_as(t->s->f, t->caller, holder, &first))
 		return;
-	for (unsigned i = 0; i < 512; i++) {
-		t->errors += t->s->owner[first + i] != 0;
-		t->s->owner[first + i] = t->id + 1;
-	}
+	for (unsigned i = 0; i < 512; i++)
+		take(t, holder, first + i);
 	for (unsigned i = 0; i < 512; i++)
 		give(t, first + i);
-	t->errors += gmm_frames_put_huge(t->s->f, t->caller, first) != 0;
+	t->errors += gmm_frames_put_huge_as(t->s->f, t->caller, holder, first) != 0;
 }
 
 static void *thread_main(void *arg)
@@ -141,6 +159,8 @@ static void run(uint64_t n_frames, unsigned n_steps)
 	}
 	ck_assert_uint_gt(n_got, n_steps);
 	ck_assert_uint_eq(gmm_frames_n_free(s.f), n_frames);
+	for (unsigned holder = 0; holder < GMM_FRAMES_HOLDERS; holder++)
+		ck_assert_uint_eq(gmm_frames_n_held(s.f, holder), 0);
 	ck_assert_uint_eq(gmm_frames_n_free_huge(s.f), n_frames / 512);
 	for (uint64_t i = 0; i < n_frames; i++)
 		if (!gmm_frames_is_free(s.f, i))

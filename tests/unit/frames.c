@@ -259,6 +259,121 @@ START_TEST(free_areas_are_kept_whole)
 }
 END_TEST
 
+static void check_held(struct gmm_frames *f, uint64_t guest, uint64_t host, uint64_t kernel,
+		       uint64_t slot)
+{
+	ck_assert_uint_eq(gmm_frames_n_held(f, GMM_FRAMES_GUEST), guest);
+	ck_assert_uint_eq(gmm_frames_n_held(f, GMM_FRAMES_HOST), host);
+	ck_assert_uint_eq(gmm_frames_n_held(f, GMM_FRAMES_KERNEL), kernel);
+	ck_assert_uint_eq(gmm_frames_n_held(f, GMM_FRAMES_SLOT), slot);
+}
+
+START_TEST(classes_say_who_holds_a_frame)
+{
+	struct gmm_frames *f = make(3000);
+	uint64_t guest[3], host[100], slot, huge;
+
+	ck_assert_int_eq(gmm_frames_class(f, 7), -GMM_FRAMES_ENOENT);
+	ck_assert_int_eq(gmm_frames_class(f, 3000), -GMM_FRAMES_ERANGE);
+	ck_assert_int_eq(gmm_frames_class(f, UINT64_MAX), -GMM_FRAMES_ERANGE);
+	ck_assert_int_eq(gmm_frames_claim_as(f, GMM_FRAMES_KERNEL, 50, 100), 0);
+	ck_assert_int_eq(gmm_frames_get(f, 0, 3, guest), 0);
+	ck_assert_int_eq(gmm_frames_get_as(f, 1, GMM_FRAMES_HOST, 100, host), 0);
+	ck_assert_int_eq(gmm_frames_get_as(f, 0, GMM_FRAMES_SLOT, 1, &slot), 0);
+	ck_assert_int_eq(gmm_frames_get_huge_as(f, GMM_FRAMES_ANYONE, GMM_FRAMES_HOST, &huge), 0);
+	check_held(f, 3, 612, 100, 1);
+	for (uint64_t i = 50; i < 150; i++)
+		ck_assert_int_eq(gmm_frames_class(f, i), GMM_FRAMES_KERNEL);
+	for (unsigned i = 0; i < 100; i++)
+		ck_assert_int_eq(gmm_frames_class(f, host[i]), GMM_FRAMES_HOST);
+	for (uint64_t i = huge; i < huge + 512; i++)
+		ck_assert_int_eq(gmm_frames_class(f, i), GMM_FRAMES_HOST);
+	ck_assert_int_eq(gmm_frames_class(f, guest[1]), GMM_FRAMES_GUEST);
+	ck_assert_int_eq(gmm_frames_class(f, slot), GMM_FRAMES_SLOT);
+	ck_assert_int_eq(gmm_frames_put_as(f, 0, GMM_FRAMES_HOST, 100, host), 0);
+	ck_assert_int_eq(gmm_frames_put_as(f, 2, GMM_FRAMES_SLOT, 1, &slot), 0);
+	ck_assert_int_eq(gmm_frames_put_huge_as(f, 0, GMM_FRAMES_HOST, huge), 0);
+	check_held(f, 3, 0, 100, 0);
+	/* whoever gets them next holds them as what he says */
+	for (int i = 0; i < 2897; i++) {
+		ck_assert_int_eq(gmm_frames_get(f, 0, 1, &slot), 0);
+		ck_assert_int_eq(gmm_frames_class(f, slot), GMM_FRAMES_GUEST);
+	}
+	check_held(f, 2900, 0, 100, 0);
+	free(f);
+}
+END_TEST
+
+/* A frame goes back as what it was got as: one that was returned and then taken by somebody else
+ * is not freed by a second return. */
+START_TEST(puts_by_another_class_change_nothing)
+{
+	struct gmm_frames *f = make(2000);
+	uint64_t a[128], huge, x;
+
+	ck_assert_int_eq(gmm_frames_get_as(f, 0, GMM_FRAMES_HOST, 128, a), 0);
+	ck_assert_int_eq(gmm_frames_get_huge_as(f, 0, GMM_FRAMES_SLOT, &huge), 0);
+	for (unsigned n = 1; n <= 128; n += 127 / 2)
+		ck_assert_int_eq(gmm_frames_put(f, 0, n, a), -GMM_FRAMES_EPERM);
+	ck_assert_int_eq(gmm_frames_put_as(f, 0, GMM_FRAMES_KERNEL, 128, a), -GMM_FRAMES_EPERM);
+	ck_assert_int_eq(gmm_frames_put_as(f, 0, GMM_FRAMES_SLOT, 1, a), -GMM_FRAMES_EPERM);
+	ck_assert_int_eq(gmm_frames_put_huge(f, 0, huge), -GMM_FRAMES_EPERM);
+	ck_assert_int_eq(gmm_frames_put_huge_as(f, 0, GMM_FRAMES_HOST, huge), -GMM_FRAMES_EPERM);
+	check_held(f, 0, 128, 0, 512);
+	ck_assert_uint_eq(count_free(f), 2000 - 640);
+	ck_assert_int_eq(gmm_frames_put_as(f, 0, GMM_FRAMES_HOST, 1, &a[7]), 0);
+	x = a[7];
+	ck_assert_int_eq(gmm_frames_put_as(f, 0, GMM_FRAMES_HOST, 1, &x), -GMM_FRAMES_EALREADY);
+	a[7] = a[6];
+	ck_assert_int_eq(gmm_frames_put_as(f, 0, GMM_FRAMES_HOST, 128, a), -GMM_FRAMES_EALREADY);
+	check_held(f, 0, 127, 0, 512);
+	free(f);
+}
+END_TEST
+
+START_TEST(classes_that_do_not_exist_are_refused)
+{
+	struct gmm_frames *f = make(2000);
+	uint64_t x = 3, first = 512;
+
+	ck_assert_int_eq(gmm_frames_get_as(f, 0, 4, 1, &x), -GMM_FRAMES_EINVAL);
+	ck_assert_int_eq(gmm_frames_get_huge_as(f, 0, 4, &first), -GMM_FRAMES_EINVAL);
+	ck_assert_int_eq(gmm_frames_claim_as(f, 4, 0, 1), -GMM_FRAMES_EINVAL);
+	ck_assert_uint_eq(count_free(f), 2000);
+	ck_assert_int_eq(gmm_frames_claim(f, 0, 2000), 0);
+	ck_assert_int_eq(gmm_frames_put_as(f, 0, 4, 1, &x), -GMM_FRAMES_EINVAL);
+	ck_assert_int_eq(gmm_frames_put_huge_as(f, 0, 4, first), -GMM_FRAMES_EINVAL);
+	ck_assert_int_eq(gmm_frames_pass(f, 0, 0, 4, 1, &x), -GMM_FRAMES_EINVAL);
+	ck_assert_int_eq(gmm_frames_pass(f, 0, 4, 0, 1, &x), -GMM_FRAMES_EINVAL);
+	ck_assert_uint_eq(gmm_frames_n_held(f, 4), 0);
+	check_held(f, 2000, 0, 0, 0);
+	free(f);
+}
+END_TEST
+
+START_TEST(frames_are_passed_from_class_to_class)
+{
+	struct gmm_frames *f = make(2000);
+	uint64_t a[200], x;
+
+	ck_assert_int_eq(gmm_frames_get(f, 0, 200, a), 0);
+	ck_assert_int_eq(gmm_frames_pass(f, 0, GMM_FRAMES_GUEST, GMM_FRAMES_KERNEL, 70, a), 0);
+	ck_assert_int_eq(gmm_frames_pass(f, 1, GMM_FRAMES_KERNEL, GMM_FRAMES_SLOT, 10, a), 0);
+	check_held(f, 130, 0, 60, 10);
+	ck_assert_int_eq(gmm_frames_pass(f, 0, GMM_FRAMES_KERNEL, GMM_FRAMES_HOST, 70, a),
+			 -GMM_FRAMES_EPERM);
+	x = a[199] + 1;
+	ck_assert_int_eq(gmm_frames_pass(f, 0, 0, 1, 1, &x), -GMM_FRAMES_EALREADY);
+	x = 2000;
+	ck_assert_int_eq(gmm_frames_pass(f, 0, 0, 1, 1, &x), -GMM_FRAMES_ERANGE);
+	check_held(f, 130, 0, 60, 10);
+	ck_assert_int_eq(gmm_frames_class(f, a[9]), GMM_FRAMES_SLOT);
+	ck_assert_int_eq(gmm_frames_class(f, a[10]), GMM_FRAMES_KERNEL);
+	ck_assert_int_eq(gmm_frames_class(f, a[70]), GMM_FRAMES_GUEST);
+	free(f);
+}
+END_TEST
+
 /* The block has no pointers in it: a copy elsewhere goes on where the first stood. */
 START_TEST(the_block_may_be_moved)
 {
@@ -280,4 +395,6 @@ UNIT_MAIN("frames", init_refuses_what_does_not_fit, metadata_stays_below_2_in_10
 	  every_frame_is_handed_out_once, batches_are_ascending_and_contiguous,
 	  batches_are_all_or_nothing, bad_puts_change_nothing, a_frame_named_twice_is_returned_once,
 	  huge_frames, claims, nothing_stays_hidden, callers_stay_apart, free_areas_are_kept_whole,
+	  classes_say_who_holds_a_frame, puts_by_another_class_change_nothing,
+	  classes_that_do_not_exist_are_refused, frames_are_passed_from_class_to_class,
 	  the_block_may_be_moved)
