@@ -1,4 +1,4 @@
-/* The frame of a Check program: UNIT_MAIN("name", test, test...). */
+/* The frame of a Check program: UNIT_MAIN("name", test, test...), at the end of its file. */
 #ifndef TESTS_UNIT_H
 #define TESTS_UNIT_H
 
@@ -22,7 +22,9 @@ static inline int unit_status(SRunner *runner)
 	return n_skipped && n_skipped == srunner_ntests_run(runner) ? 77 : EXIT_SUCCESS;
 }
 
-static inline int unit_run(const char *name, const TTest *const *tests, size_t n, double timeout_s)
+/* Each test runs n_loops times, with _i from 0. */
+static inline int unit_run(const char *name, const TTest *const *tests, size_t n, int n_loops,
+			   double timeout_s)
 {
 	Suite *suite = suite_create(name);
 	TCase *tc = tcase_create(name);
@@ -31,7 +33,7 @@ static inline int unit_run(const char *name, const TTest *const *tests, size_t n
 
 	tcase_set_timeout(tc, timeout_s);
 	for (size_t i = 0; i < n; i++)
-		tcase_add_test(tc, tests[i]);
+		tcase_add_loop_test(tc, tests[i], 0, n_loops);
 	suite_add_tcase(suite, tc);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
@@ -40,22 +42,24 @@ static inline int unit_run(const char *name, const TTest *const *tests, size_t n
 	return status;
 }
 
-#define UNIT_MAIN_TIMEOUT(name, timeout_s, ...)                                          \
-	int main(void)                                                                  \
-	{                                                                               \
-		const TTest *const tests[] = {__VA_ARGS__};                             \
-		return unit_run(name, tests, sizeof(tests) / sizeof(tests[0]), timeout_s); \
+#define UNIT_MAIN_LOOP(name, n_loops, timeout_s, ...)                                              \
+	int main(void)                                                                             \
+	{                                                                                          \
+		const TTest *const tests[] = {__VA_ARGS__};                                        \
+		return unit_run(name, tests, sizeof(tests) / sizeof(tests[0]), n_loops,            \
+				timeout_s);                                                        \
 	}
 
-#define UNIT_MAIN(name, ...) UNIT_MAIN_TIMEOUT(name, 60, __VA_ARGS__)
+#define UNIT_MAIN_TIMEOUT(name, timeout_s, ...) UNIT_MAIN_LOOP(name, 1, timeout_s, __VA_ARGS__)
+#define UNIT_MAIN(name, ...)			UNIT_MAIN_TIMEOUT(name, 60, __VA_ARGS__)
 
 /* Ends a test as skipped, with the reason; in main(), the whole program: counted apart, never a
  * pass. */
-#define UNIT_SKIP(...)                         \
-	do {                                   \
-		printf("skipped: " __VA_ARGS__); \
-		printf("\n");                  \
-		exit(77);                      \
+#define UNIT_SKIP(...)                                                                             \
+	do {                                                                                       \
+		printf("skipped: " __VA_ARGS__);                                                   \
+		printf("\n");                                                                      \
+		exit(77);                                                                          \
 	} while (0)
 
 #endif

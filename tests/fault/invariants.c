@@ -437,36 +437,12 @@ START_TEST(invariant_7_holds_are_bounded)
 }
 END_TEST
 
-int main(void)
-{
-	static const TTest *const *tests[] = {
-		&invariant_2_limit_is_never_passed,
-		&invariant_2_lowered_limit_is_met_while_the_guest_runs,
-		&invariant_3_frames_cross_between_vms_only_zeroed,
-		&invariant_4_no_write_is_lost,
-		&invariant_4_hammered_pages_lose_nothing,
-		&invariant_5_zero_pages_cost_no_write,
-		&invariant_5_clean_pages_cost_no_write,
-		&invariant_5_ballooned_pages_cost_no_write,
-		&invariant_6_a_read_error_costs_the_page_read,
-		&invariant_6_enospc_costs_nothing,
-		&invariant_6_eio_on_write_costs_nothing,
-		&invariant_6_a_full_store_goes_on_when_the_guest_gives_up_memory,
-		&invariant_7_wild_pages_do_nothing,
-		&invariant_7_holds_are_bounded,
-	};
-	Suite *suite = suite_create("invariants");
-	TCase *tc = tcase_create("invariants");
-	SRunner *runner;
-	int status;
-
-	tcase_set_timeout(tc, 120);
-	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
-		tcase_add_loop_test(tc, *tests[i], 0, 2);
-	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	status = unit_status(runner);
-	srunner_free(runner);
-	return status;
-}
+UNIT_MAIN_LOOP("invariants", N_ENGINES, 120, invariant_2_limit_is_never_passed,
+	       invariant_2_lowered_limit_is_met_while_the_guest_runs,
+	       invariant_3_frames_cross_between_vms_only_zeroed, invariant_4_no_write_is_lost,
+	       invariant_4_hammered_pages_lose_nothing, invariant_5_zero_pages_cost_no_write,
+	       invariant_5_clean_pages_cost_no_write, invariant_5_ballooned_pages_cost_no_write,
+	       invariant_6_a_read_error_costs_the_page_read, invariant_6_enospc_costs_nothing,
+	       invariant_6_eio_on_write_costs_nothing,
+	       invariant_6_a_full_store_goes_on_when_the_guest_gives_up_memory,
+	       invariant_7_wild_pages_do_nothing, invariant_7_holds_are_bounded)

@@ -151,28 +151,7 @@ START_TEST(held_pages_are_passed_by)
 }
 END_TEST
 
-int main(void)
-{
-	static const TTest *const *tests[] = {
-		&a_store_that_heals_is_found_out,
-		&a_blocked_store_costs_no_cpu_while_nothing_is_needed,
-		&reclaim_takes_all_that_it_was_asked_for,
-		&a_host_short_of_memory_costs_no_page,
-		&spaces_on_a_pool_share_what_may_be_held,
-		&held_pages_are_passed_by,
-	};
-	Suite *suite = suite_create("pressure");
-	TCase *tc = tcase_create("pressure");
-	SRunner *runner;
-	int status;
-
-	tcase_set_timeout(tc, 60);
-	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
-		tcase_add_loop_test(tc, *tests[i], 0, 2);
-	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	status = unit_status(runner);
-	srunner_free(runner);
-	return status;
-}
+UNIT_MAIN_LOOP("pressure", N_ENGINES, 60, a_store_that_heals_is_found_out,
+	       a_blocked_store_costs_no_cpu_while_nothing_is_needed,
+	       reclaim_takes_all_that_it_was_asked_for, a_host_short_of_memory_costs_no_page,
+	       spaces_on_a_pool_share_what_may_be_held, held_pages_are_passed_by)

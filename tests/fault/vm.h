@@ -28,7 +28,9 @@ struct vm {
 	_Atomic uint32_t n_poisoned, n_full, n_usable, n_touched;
 };
 
-static const enum gmm_engine engines[] = {GMM_ENGINE_MOVE, GMM_ENGINE_COPY};
+/* Each test runs with each of them: engines[_i]. */
+#define N_ENGINES 2
+static const enum gmm_engine engines[N_ENGINES] = {GMM_ENGINE_MOVE, GMM_ENGINE_COPY};
 
 static inline int vm_fail(void *user, enum gmm_store_verb verb, uint64_t n_seen)
 {
