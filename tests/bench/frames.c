@@ -443,7 +443,7 @@ static void run_fragmentation(unsigned percent, unsigned part, bool scattered, u
 int main(int argc, char **argv)
 {
 	static const unsigned percents[] = {0, 50, 90, 99}, batches[] = {1, 64, 512};
-	unsigned n_batches = argc > 1 ? (unsigned)atoi(argv[1]) : 3;
+	unsigned n_batches = argc > 1 ? (unsigned)atoi(argv[1]) : 3; /* --quick: none */
 
 	if (argc > 2) /* any second argument: without the rivals */
 		n_rivals = 1;

@@ -1,0 +1,199 @@
+/* First touches: rows 1, 2, 3.
+ *
+ * ours   guest memory is a space of the library with a limit that is no limit
+ * floor  1: the same by a thread that answers each message by a copy of a zero page
+ *        2, 3: anonymous memory of the host's, of which the kernel serves the faults
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/bare_vm.h"
+#include "lib/floor_uffd.h"
+#include "lib/harness.h"
+#include "lib/managed.h"
+#include "lib/placement.h"
+
+#define MIB UINT64_C(1048576)
+
+/* ---- Row 1: one page a fault ---- */
+
+/* Pages stand 16 to 48 apart, so that none is another's neighbour, and each access is a fault. */
+#define APART	       32u
+#define N_WARM	       256u
+#define N_FAULTS       4096u
+#define N_FAULTS_QUICK 512u
+
+struct first_touch {
+	uint64_t n;
+	uint64_t bytes;
+	struct guest_args warm, touch;
+	uint32_t *log;
+};
+
+static uint64_t touch_bytes(bool quick)
+{
+	return (uint64_t)((quick ? N_FAULTS_QUICK : N_FAULTS) + N_WARM) * APART * BARE_PAGE;
+}
+
+/* Lists in the guest's memory: some pages to warm up with, and those that count. */
+static void touch_prepare(struct first_touch *t, struct bare_vm *vm, bool quick)
+{
+	uint64_t list_gva, log_gva, seed = 1;
+	uint32_t *list;
+
+	t->n = quick ? N_FAULTS_QUICK : N_FAULTS;
+	list = bare_vm_alloc(vm, (t->n + N_WARM) * sizeof(*list), &list_gva);
+	t->log = bare_vm_alloc(vm, (t->n + N_WARM) * sizeof(*list), &log_gva);
+	for (uint64_t i = 0; i < t->n + N_WARM; i++)
+		list[i] = (uint32_t)(i * APART + bench_random(&seed) % (APART / 2));
+	bench_shuffle(list, t->n + N_WARM, 2);
+	t->touch = (struct guest_args){.n = t->n, .list = list_gva, .log = log_gva, .write = 1};
+	t->warm = t->touch;
+	t->warm.n = N_WARM;
+	t->warm.list += t->n * sizeof(*list);
+	t->warm.log += t->n * sizeof(*list);
+}
+
+static void touch_result(struct first_touch *t, struct bench_sample *out)
+{
+	out->value[1] = bench_ticks_ns(bench_mean(t->log, t->n));
+	out->value[0] = bench_ticks_ns(bench_percentile(t->log, t->n, 0.5));
+	out->value[2] = bench_ticks_ns(bench_percentile(t->log, t->n, 0.99));
+}
+
+static void touch_ours(const struct bench_row *row, bool quick, struct bench_sample *out)
+{
+	const uint64_t bytes = touch_bytes(quick);
+	struct first_touch t;
+	struct managed m;
+	struct bare_vm vm;
+
+	managed_new(&m, bytes, bytes + 64 * MIB, NULL, row->arg);
+	bare_vm_new(&vm, 1, m.data, bytes);
+	touch_prepare(&t, &vm, quick);
+	bare_vm_run(&vm, 0, guest_by_list, &t.warm);
+	managed_mark(&m);
+	bench_begin(out);
+	bare_vm_run(&vm, 0, guest_by_list, &t.touch);
+	bench_end(out);
+	managed_count(&m, out);
+	touch_result(&t, out);
+	managed_detach(&m);
+	bare_vm_free(&vm);
+	managed_free(&m);
+}
+
+static void touch_floor(const struct bench_row *row, bool quick, struct bench_sample *out)
+{
+	const uint64_t bytes = touch_bytes(quick);
+	void *data = bare_data_new(bytes, false);
+	struct floor_uffd f = {.where = row->arg};
+	struct first_touch t;
+	struct bare_vm vm;
+	uint64_t n_before;
+
+	floor_uffd_start(&f, data, bytes);
+	bare_vm_new(&vm, 1, data, bytes);
+	touch_prepare(&t, &vm, quick);
+	bare_vm_run(&vm, 0, guest_by_list, &t.warm);
+	n_before = f.n_faults;
+	bench_begin(out);
+	bare_vm_run(&vm, 0, guest_by_list, &t.touch);
+	bench_end(out);
+	bench_count(out, "messages", f.n_faults - n_before);
+	touch_result(&t, out);
+	bare_vm_free(&vm);
+	floor_uffd_stop(&f);
+	bare_data_free(data, bytes);
+}
+
+/* ---- Rows 2 and 3: all of it, in order ---- */
+
+#define FILL_BYTES	 (1024 * MIB)
+#define FILL_BYTES_QUICK (16 * MIB)
+
+static uint64_t fill_bytes(bool quick)
+{
+	return quick ? FILL_BYTES_QUICK : FILL_BYTES;
+}
+
+static void fill_run(struct bare_vm *vm, uint64_t bytes, struct bench_sample *out)
+{
+	struct guest_args args = {.n = bytes / BARE_PAGE, .write = 1};
+
+	bench_begin(out);
+	bare_vm_run(vm, 0, guest_in_order, &args);
+	bench_end(out);
+	out->value[0] = (double)out->elapsed_ns / (double)args.n;
+}
+
+static void fill_ours(const struct bench_row *row, bool quick, struct bench_sample *out)
+{
+	const uint64_t bytes = fill_bytes(quick);
+	struct managed m;
+	struct bare_vm vm;
+
+	(void)row;
+	managed_new(&m, bytes, bytes + 64 * MIB, NULL, placement_at(0));
+	bare_vm_new(&vm, 1, m.data, bytes);
+	managed_mark(&m);
+	fill_run(&vm, bytes, out);
+	managed_count(&m, out);
+	managed_detach(&m);
+	bare_vm_free(&vm);
+	managed_free(&m);
+}
+
+/* row->arg: huge pages, or NULL. */
+static void fill_floor(const struct bench_row *row, bool quick, struct bench_sample *out)
+{
+	const uint64_t bytes = fill_bytes(quick);
+	void *data = bare_data_new(bytes, row->arg != NULL);
+	struct bare_vm vm;
+
+	bare_vm_new(&vm, 1, data, bytes);
+	fill_run(&vm, bytes, out);
+	bare_vm_free(&vm);
+	bare_data_free(data, bytes);
+}
+
+static struct bench_row rows[8];
+static unsigned n_rows;
+
+static void add_rows(void)
+{
+	const struct placement *where;
+
+	for (unsigned i = 0; (where = placement_at(i)) != NULL; i++)
+		rows[n_rows++] = (struct bench_row){.number = 1,
+						    .title = "first touch, a random page a fault",
+						    .variant = where->name,
+						    .against = "userfaultfd: read, UFFDIO_COPY",
+						    .metrics = {{"p50", "ns", 1.10, '<'},
+								{"mean", "ns", 1.10, '<'},
+								{"p99", "ns", 0, 0}},
+						    .ours = touch_ours,
+						    .floor = touch_floor,
+						    .arg = where};
+	rows[n_rows++] = (struct bench_row){.number = 2,
+					    .title = "first touch of 1 GiB in order",
+					    .variant = "small",
+					    .against = "anonymous memory, 4 KiB pages",
+					    .metrics = {{"time", "ns/page", 0.15, '<'}},
+					    .ours = fill_ours,
+					    .floor = fill_floor};
+	rows[n_rows] = rows[n_rows - 1];
+	rows[n_rows].number = 3;
+	rows[n_rows].variant = "huge";
+	rows[n_rows].against = "anonymous memory, transparent huge pages";
+	rows[n_rows].metrics[0].target = 1.25;
+	rows[n_rows++].arg = rows;
+}
+
+int main(int argc, char **argv)
+{
+	/* This thread is the vCPU. Threads that it makes begin on its CPU and move away. */
+	placement_pin(placement_at(0)->vcpu);
+	add_rows();
+	return bench_main(argc, argv, rows, n_rows);
+}
