@@ -326,6 +326,32 @@ START_TEST(too_many_clients_are_told_so)
 }
 END_TEST
 
+START_TEST(an_idle_client_makes_way_for_another)
+{
+	int fds[16];
+	char byte;
+	json_t *reply;
+
+	for (int i = 0; i < 16; i++) {
+		fds[i] = connect_raw();
+		json_decref(raw_call(fds[i], "{\"cmd\":\"stats\"}\n", 16));
+	}
+	usleep(2500000);
+	for (int i = 0; i < 16; i++) /* all but one are heard of again */
+		if (i != 5)
+			json_decref(raw_call(fds[i], "{\"cmd\":\"stats\"}\n", 16));
+	reply = ask("{\"cmd\":\"stats\"}");
+	ck_assert(json_is_true(json_object_get(reply, "ok")));
+	json_decref(reply);
+	ck_assert_int_eq(read(fds[5], &byte, 1), 0);
+	for (int i = 0; i < 16; i++) {
+		if (i != 5)
+			json_decref(raw_call(fds[i], "{\"cmd\":\"stats\"}\n", 16));
+		close(fds[i]);
+	}
+}
+END_TEST
+
 START_TEST(the_socket_is_private_and_removed_at_the_end)
 {
 	struct stat st;
@@ -471,6 +497,7 @@ int main(void)
 		a_client_that_does_not_read_blocks_nobody,
 		a_large_reply_arrives_whole,
 		too_many_clients_are_told_so,
+		an_idle_client_makes_way_for_another,
 		the_socket_is_private_and_removed_at_the_end,
 		a_live_socket_is_not_taken_over,
 		a_stale_socket_is_replaced,

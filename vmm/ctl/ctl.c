@@ -2,7 +2,8 @@
  *
  * No client can hold up another: all descriptors are non-blocking, a client that does not
  * read its reply is not read from until it does, and what is kept for each is bounded: one
- * request line and one reply. Requests are handled one at a time on this thread.
+ * request line and one reply. Where all places are taken, who has been silent longest loses
+ * its own to a new client. Requests are handled one at a time on this thread.
  *
  * Lock: none. The server's state belongs to its thread; ctl_free() only writes to the eventfd.
  */
@@ -20,16 +21,19 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "request.h"
 #include "socket.h"
 
 #define MAX_CLIENTS 16
+#define IDLE_NS	    UINT64_C(2000000000) /* silent for so long, a client makes way for another */
 
 struct client {
-	int fd;	  /* -1: free */
-	bool eof; /* it has said all that it will say */
+	int fd;		    /* -1: free */
+	bool eof;	    /* it has said all that it will say */
+	uint64_t active_ns; /* when it connected, or last sent or took something */
 	size_t n_in;
 	char in[REQUEST_MAX_BYTES + 1];
 	char *out; /* NULL: nothing to send */
@@ -46,6 +50,14 @@ struct ctl {
 	pthread_t thread;
 	struct client clients[MAX_CLIENTS];
 };
+
+static uint64_t now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
 
 static void client_close(struct client *client)
 {
@@ -141,6 +153,7 @@ static void client_event(struct ctl *ctl, struct client *client, short events)
 {
 	bool alive = true;
 
+	client->active_ns = now_ns();
 	if (client->out)
 		alive = !(events & (POLLERR | POLLHUP)) && client_send(client);
 	else if (events)
@@ -170,8 +183,29 @@ static void turn_away(int fd, const char *why)
 	close(fd);
 }
 
+/* A place for one more client: a free one, or that of the client that has been silent longest.
+ * NULL: all are in use. */
+static struct client *find_place(struct ctl *ctl)
+{
+	struct client *oldest = &ctl->clients[0];
+
+	for (unsigned i = 0; i < MAX_CLIENTS; i++) {
+		struct client *client = &ctl->clients[i];
+
+		if (client->fd < 0)
+			return client;
+		if (client->active_ns < oldest->active_ns)
+			oldest = client;
+	}
+	if (now_ns() - oldest->active_ns < IDLE_NS)
+		return NULL;
+	client_close(oldest);
+	return oldest;
+}
+
 static void accept_client(struct ctl *ctl)
 {
+	struct client *client;
 	int fd = accept4(ctl->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
 	if (fd < 0) {
@@ -184,13 +218,11 @@ static void accept_client(struct ctl *ctl)
 		turn_away(fd, "only the user who started this guestmm, and root, may use it");
 		return;
 	}
-	for (unsigned i = 0; i < MAX_CLIENTS; i++) {
-		if (ctl->clients[i].fd < 0) {
-			ctl->clients[i].fd = fd;
-			return;
-		}
-	}
-	turn_away(fd, "too many clients: 16 are connected already");
+	client = find_place(ctl);
+	if (client)
+		*client = (struct client){.fd = fd, .active_ns = now_ns()};
+	else
+		turn_away(fd, "too many clients: 16 are connected already, and none is idle");
 }
 
 /* Fills in the descriptors to wait for; clients[i] is at 2 + i. */
