@@ -122,7 +122,7 @@ GMM_API struct gmm_space *gmm_space_free(struct gmm_space *space);
 
 /* Adds RAM at [start, start + bytes), 4 KiB aligned, zero-filled. *hva is where it is mapped in
  * this process, aligned like the guest-physical address within 1 GiB: give it to
- * KVM_SET_USER_MEMORY_REGION. Regions are added before the guest runs. At most 16.
+ * KVM_SET_USER_MEMORY_REGION. Regions are added before the guest runs. At most 16, of 8 TiB in all.
  * Errors: -EINVAL (alignment, wraps around), -EEXIST (overlaps a region), -ENOSPC (16 regions), -ENOMEM,
  * -EBUSY (a page was touched already). */
 GMM_API int gmm_space_add_ram(struct gmm_space *space, gmm_gpa start, uint64_t bytes, void **hva);

@@ -50,6 +50,9 @@ START_TEST(sizes_are_understood)
 	ck_assert_int_eq(parse("file,size=2M", &st, error), 0);
 	ck_assert_uint_eq(help_stats(st).n_slots, 512);
 	gmm_store_free(st);
+	ck_assert_int_eq(parse("file,size=2m", &st, error), 0);
+	ck_assert_uint_eq(help_stats(st).n_slots, 512);
+	gmm_store_free(st);
 	ck_assert_int_eq(parse("file", &st, error), 0);
 	ck_assert_uint_eq(help_stats(st).n_slots, (16 << 20) / GMM_PAGE_BYTES);
 	gmm_store_free(st);
@@ -120,6 +123,28 @@ START_TEST(bad_descriptions_are_explained)
 }
 END_TEST
 
+START_TEST(the_unnamed_files_directory_is_named)
+{
+	static const struct {
+		const char *dir;
+		int error;
+		const char *says;
+	} bad[] = {
+		{"/no/such/place", -ENOENT, "'/no/such/place' (set TMPDIR"},
+		{"/etc/passwd", -ENOTDIR, "'/etc/passwd' (set TMPDIR"},
+	};
+	struct gmm_store *st;
+	char error[256];
+
+	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		setenv("TMPDIR", bad[i].dir, 1);
+		ck_assert_int_eq(parse("file", &st, error), bad[i].error);
+		ck_assert_msg(strstr(error, bad[i].says), "'%s'", error);
+		ck_assert_msg(strstr(error, "no such directory"), "'%s'", error);
+	}
+}
+END_TEST
+
 START_TEST(a_short_buffer_is_enough_for_nothing)
 {
 	struct gmm_store *st = NULL;
@@ -132,4 +157,4 @@ START_TEST(a_short_buffer_is_enough_for_nothing)
 END_TEST
 
 UNIT_MAIN("store_spec", good_descriptions, sizes_are_understood, bad_descriptions_are_explained,
-	  a_short_buffer_is_enough_for_nothing)
+	  the_unnamed_files_directory_is_named, a_short_buffer_is_enough_for_nothing)

@@ -25,6 +25,8 @@ enum {
 	OPT_PIN,
 };
 
+#define MAX_MEMORY_BYTES (UINT64_C(8) << 40) /* what a space keeps state words for */
+
 static const struct argp_option options[] = {
 	{"memory", 'm', "SIZE", 0, "Guest-physical memory (default 512M)", 0},
 	{"limit", 'l', "SIZE", 0, "Host frames that may back it (default: as much as memory)", 0},
@@ -258,6 +260,10 @@ static int check(const struct parse *p)
 {
 	const struct run_options *o = p->o;
 
+	if (o->memory_bytes > MAX_MEMORY_BYTES)
+		return wrong("--memory: %" PRIu64 " MiB are more than there are addresses for: a "
+			     "guest has at most 8T.",
+			     o->memory_bytes >> 20);
 	if (o->limit_bytes > o->memory_bytes)
 		return wrong("--limit: %" PRIu64 " KiB are more than the guest's memory (%" PRIu64
 			     " KiB): lower it, or raise --memory.",

@@ -83,15 +83,20 @@ static int open_path(const char *path, uint64_t bytes, bool *is_device)
 	return fd == -EOPNOTSUPP ? open_named(path) : fd;
 }
 
-static int open_private(void)
+const char *backing_private_dir(void)
 {
 	const char *dir = getenv("TMPDIR");
+
+	return dir && *dir ? dir : "/var/tmp";
+}
+
+static int open_private(void)
+{
+	const char *dir = backing_private_dir();
 	char path[4096];
 	uint64_t random;
 	int fd;
 
-	if (!dir || !*dir)
-		dir = "/var/tmp";
 	fd = open_nameless(dir);
 	if (fd != -EOPNOTSUPP)
 		return fd;

@@ -19,6 +19,9 @@ struct backing {
 int backing_open(struct backing *b, const char *path, uint64_t bytes, bool no_direct);
 void backing_close(struct backing *b);
 
+/* The directory of files that are given no path: $TMPDIR, or /var/tmp where that is not set. */
+const char *backing_private_dir(void);
+
 /* Goes on through the page cache, for files that refuse O_DIRECT only when it is used. */
 int backing_drop_direct(struct backing *b);
 

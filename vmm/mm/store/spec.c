@@ -1,4 +1,5 @@
 /* Stores from a description, as on a command line. The grammar stands at gmm_store_parse(). */
+#include <ctype.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -6,6 +7,8 @@
 #include <string.h>
 
 #include <guestmm/store.h>
+
+#include "store/backing.h"
 
 #define MIN_BYTES (UINT64_C(1) << 20)
 #define MAX_PARTS 4u
@@ -32,7 +35,7 @@ static bool starts_with(const char *text, const char *start)
 	return strncmp(text, start, strlen(start)) == 0;
 }
 
-/* Digits, then at most one of K M G T. */
+/* Digits, then at most one of K M G T, in either case. */
 static int parse_size(const char *text, uint64_t *out)
 {
 	static const char units[] = "KMGT";
@@ -49,7 +52,7 @@ static int parse_size(const char *text, uint64_t *out)
 		bytes = bytes * 10 + digit;
 	}
 	if (*text) {
-		unit = strchr(units, *text);
+		unit = strchr(units, toupper((unsigned char)*text));
 		if (!unit || text[1] || bytes > UINT64_MAX >> (10 * (unit - units + 1)))
 			return -EINVAL;
 		bytes <<= 10 * (unit - units + 1);
@@ -110,9 +113,11 @@ static int file_failed(int error, const char *path, uint64_t bytes, const struct
 {
 	const char *why = remedy(error);
 
-	say(words, "swap: no store of %llu MiB in %s%s%s: %s%s", (unsigned long long)(bytes >> 20),
-	    path ? "'" : "", path ? path : "an unnamed file in $TMPDIR or /var/tmp",
-	    path ? "'" : "", why ? why : strerror(-error), why ? "" : "; give another path");
+	say(words, "swap: no store of %llu MiB in %s'%s'%s: %s%s",
+	    (unsigned long long)(bytes >> 20), path ? "" : "an unnamed file in ",
+	    path ? path : backing_private_dir(),
+	    path ? "" : " (set TMPDIR to use another directory)", why ? why : strerror(-error),
+	    why ? "" : "; give another path");
 	return error;
 }
 
