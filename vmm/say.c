@@ -12,17 +12,22 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 /* A write of so many bytes to a pipe that polls writable does not block. */
 #define CHUNK_BYTES 4096
 #define LOOK_UP_MS  100
+#define DIVIDER	    " | "
 
 static struct {
 	pthread_mutex_t lock;
 	char progress[256];
 	bool drawn, mid_line;
+	void (*write_first)(void *user);
+	void *user;
 } saying = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static void hide(void)
@@ -32,16 +37,55 @@ static void hide(void)
 	saying.drawn = false;
 }
 
+/* How much of the progress line one line of the terminal shows. The last column stays free: what
+ * is written there makes some terminals go on to the next line. */
+static int progress_length(void)
+{
+	struct winsize size = {0};
+	const char *end = saying.progress, *next;
+	size_t columns = 79;
+
+	if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col)
+		columns = size.ws_col - 1u;
+	if (strlen(saying.progress) <= columns)
+		return (int)strlen(saying.progress);
+	while ((next = strstr(end + 1, DIVIDER)) && (size_t)(next - saying.progress) <= columns)
+		end = next;
+	return end > saying.progress ? (int)(end - saying.progress) : (int)columns;
+}
+
 static void show(void)
 {
 	saying.drawn = saying.progress[0] && !saying.mid_line;
 	if (saying.drawn)
-		fputs(saying.progress, stderr);
+		fprintf(stderr, "%.*s", progress_length(), saying.progress);
 	fflush(stderr);
+}
+
+void say_after(void (*write_first)(void *user), void *user)
+{
+	pthread_mutex_lock(&saying.lock);
+	saying.write_first = write_first;
+	saying.user = user;
+	pthread_mutex_unlock(&saying.lock);
+}
+
+static void write_first(void)
+{
+	void (*write)(void *user);
+	void *user;
+
+	pthread_mutex_lock(&saying.lock);
+	write = saying.write_first;
+	user = saying.user;
+	pthread_mutex_unlock(&saying.lock);
+	if (write)
+		write(user);
 }
 
 void say_v(const char *format, va_list args)
 {
+	write_first();
 	pthread_mutex_lock(&saying.lock);
 	hide();
 	if (saying.mid_line)
@@ -61,6 +105,13 @@ void say(const char *format, ...)
 	va_start(args, format);
 	say_v(format, args);
 	va_end(args);
+}
+
+bool say_can_progress(void)
+{
+	const char *term = getenv("TERM");
+
+	return isatty(STDERR_FILENO) && term && *term && strcmp(term, "dumb") != 0;
 }
 
 void say_progress(const char *line)

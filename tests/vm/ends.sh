@@ -184,17 +184,48 @@ test_full_pipe()
 	[ $? = 130 ] || fail "it ended with another status than 130"
 }
 
-test_progress_line()
+# on_terminal COLUMNS OPTION...: runs `spin` on a terminal for a moment; $WORK/out has what it drew.
+on_terminal()
 {
 	command -v script >/dev/null || skip "there is no script(1)"
-	timeout -k 5 20 script -qec "timeout -s INT 2 $GUESTMM run --kernel $PROBE spin" /dev/null \
-		>"$WORK/out" 2>&1 </dev/null
-	grep -q 'resident' "$WORK/out" || fail "no progress line was drawn"
-	grep -q 'hello from the probe' "$WORK/out" || fail "the guest's output is gone"
-	timeout -k 5 20 script -qec "timeout -s INT 2 $GUESTMM run -q --kernel $PROBE spin" /dev/null \
-		>"$WORK/out" 2>&1 </dev/null
+	local columns=$1
+	shift
+	timeout -k 5 60 script -qfec "stty cols $columns; echo \$\$ >$WORK/pid
+		exec $GUESTMM run --kernel $PROBE $* spin" /dev/null >"$WORK/out" 2>&1 </dev/null &
+	wait_for 20 grep -q 'hello from the probe' "$WORK/out" || fail "the guest's output is gone"
+	sleep 0.7 # three ticks
+	kill -INT "$(cat "$WORK/pid")"
+	wait
+}
+
+# The longest line that was drawn over itself.
+longest()
+{
+	tr '\r' '\n' <"$WORK/out" | sed 's/\x1b\[K//g' | grep 'iB of' | awk '{ print length }' |
+		sort -n | tail -n 1
+}
+
+test_progress_line()
+{
+	export TERM=xterm
+	on_terminal 200
+	grep -q 'resident.*balloon' "$WORK/out" || fail "no progress line was drawn"
+	on_terminal 200 -q
 	grep -q 'resident' "$WORK/out" && fail "a progress line in spite of --quiet"
-	return 0
+	TERM=dumb on_terminal 200
+	grep -q 'faults/s' "$WORK/out" && fail "a progress line on a terminal that cannot redraw it"
+	grep -q 'used at most' "$WORK/out" || fail "no summary on a simple terminal"
+}
+
+# A line that wraps could not be drawn over.
+test_progress_on_a_narrow_terminal()
+{
+	export TERM=xterm
+	for columns in 80 60 40 20; do
+		on_terminal $columns
+		[ "$(longest)" -gt 8 ] && [ "$(longest)" -lt $columns ] ||
+			fail "on $columns columns a line of $(longest)"
+	done
 }
 
 main "$@"

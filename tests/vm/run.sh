@@ -30,6 +30,16 @@ test_signal()
 	said 'signal 11'
 }
 
+# What the guest said stands before what guestmm says of its end.
+test_last_words()
+{
+	timeout -k 5 60 "$GUESTMM" run --kernel "$PROBE" last-words >"$WORK/out" 2>&1
+	[ $? = 139 ] || fail "it ended with another status"
+	head -n 1 "$WORK/out" | grep -q '^hello from the probe' ||
+		fail "the guest's words come last: $(cat "$WORK/out")"
+	grep -q 'signal 11' "$WORK/out" || fail "nothing is said of the guest's end"
+}
+
 test_boot_info()
 {
 	probe 0 -- info
@@ -124,6 +134,9 @@ test_stats()
 	probe 0 --stats - -- hello
 	tail -n 1 "$WORK/out" | grep -q '^{"schema"' || fail "the last line is no JSON"
 	head -n 1 "$WORK/out" | grep -q '^hello' || fail "the guest's output is gone"
+	probe 0 --stats - -- echo 'no newline'
+	[ "$(tail -n 1 "$WORK/out" | head -c 9)" = '{"schema"' ] ||
+		fail "the statistics have no line of their own"
 }
 
 test_stats_cannot_be_written()

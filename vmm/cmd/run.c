@@ -237,11 +237,13 @@ static int write_reports(struct run *r)
 		say("no memory for the statistics.");
 		return CMD_EXIT_FAILED;
 	}
-	if (r->options.summary || (!path && r->draws_progress))
+	if (r->options.summary || (!path && !r->options.quiet && isatty(STDERR_FILENO)))
 		report_summary(stderr, &stats);
-	if (path && strcmp(path, "-") == 0)
+	if (path && strcmp(path, "-") == 0) {
+		if (console_is_mid_line(r->machine.guest.console)) /* a line of their own */
+			putchar('\n');
 		rc = stats_write(stdout, &stats);
-	else if (path)
+	} else if (path)
 		rc = write_stats_file(r->stats_fd, &stats);
 	if (rc)
 		say("--stats: cannot write %s: %s; the guest itself ended with status %d.", path,
@@ -338,7 +340,7 @@ int cmd_run(int argc, char **argv)
 	if (status)
 		return status;
 	r.machine.start_ns = start_ns;
-	r.draws_progress = !r.options.quiet && isatty(STDERR_FILENO);
+	r.draws_progress = !r.options.quiet && say_can_progress();
 	status = run(&r);
 	r.ctl = ctl_free(r.ctl);
 	machine_free(&r.machine);

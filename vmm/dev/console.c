@@ -1,7 +1,8 @@
 /* Where a guest's output goes.
  *
  * Standard output is buffered, up to the end of the line where it is a terminal; the main
- * loop flushes what is left when the guest pauses. Standard error is not buffered.
+ * loop flushes what is left when the guest pauses, and so does whoever is about to say something
+ * in guestmm's name. Standard error is not buffered.
  * Lock: `lock` guards the buffer and is held while a writer waits for a full pipe, so
  * the main loop only ever tries it.
  */
@@ -18,16 +19,49 @@
 #include "vmm/say.h"
 
 #define BUFFER_BYTES 16384
-#define IDLE_BYTES   4096 /* a pipe that polls writable takes so much */
+#define PIECE_BYTES  4096 /* a pipe that polls writable takes so much */
 
 struct console {
 	pthread_mutex_t lock;
 	atomic_bool give_up;
-	bool by_line;
+	bool by_line, mid_line;
 	int error; /* once standard output fails, it stays failed */
 	size_t n;
 	char buffer[BUFFER_BYTES];
 };
+
+/* Writes what goes out without waiting, in pieces that a pipe which polls writable takes. */
+static void flush_ready(struct console *c)
+{
+	struct pollfd p = {.fd = STDOUT_FILENO, .events = POLLOUT};
+	size_t sent = 0;
+
+	while (sent < c->n && !c->error && poll(&p, 1, 0) > 0) {
+		size_t n = c->n - sent < PIECE_BYTES ? c->n - sent : PIECE_BYTES;
+		int rc = say_output(STDOUT_FILENO, c->buffer + sent, n, &c->give_up);
+
+		if (rc && rc != -EINTR)
+			c->error = rc;
+		if (rc)
+			break;
+		sent += n;
+	}
+	memmove(c->buffer, c->buffer + sent, c->n - sent);
+	c->n -= sent;
+}
+
+void console_flush_idle(struct console *c)
+{
+	if (pthread_mutex_trylock(&c->lock))
+		return;
+	flush_ready(c);
+	pthread_mutex_unlock(&c->lock);
+}
+
+static void flush_before_words(void *user)
+{
+	console_flush_idle(user);
+}
 
 int console_new(struct console **out)
 {
@@ -37,14 +71,17 @@ int console_new(struct console **out)
 		return -ENOMEM;
 	pthread_mutex_init(&c->lock, NULL);
 	c->by_line = isatty(STDOUT_FILENO);
+	say_after(flush_before_words, c);
 	*out = c;
 	return 0;
 }
 
 struct console *console_free(struct console *c)
 {
-	if (c)
+	if (c) {
+		say_after(NULL, NULL);
 		pthread_mutex_destroy(&c->lock);
+	}
 	free(c);
 	return NULL;
 }
@@ -66,6 +103,8 @@ static int write_locked(struct console *c, const char *data, size_t bytes)
 {
 	int rc = c->error;
 
+	if (bytes)
+		c->mid_line = data[bytes - 1] != '\n';
 	while (bytes && !rc) {
 		size_t room = BUFFER_BYTES - c->n;
 		size_t n = bytes < room ? bytes : room;
@@ -102,15 +141,14 @@ int console_flush(struct console *c)
 	return rc;
 }
 
-void console_flush_idle(struct console *c)
+bool console_is_mid_line(struct console *c)
 {
-	struct pollfd p = {.fd = STDOUT_FILENO, .events = POLLOUT};
+	bool mid_line;
 
-	if (pthread_mutex_trylock(&c->lock))
-		return;
-	if (c->n && c->n <= IDLE_BYTES && poll(&p, 1, 0) > 0)
-		flush_locked(c);
+	pthread_mutex_lock(&c->lock);
+	mid_line = c->mid_line;
 	pthread_mutex_unlock(&c->lock);
+	return mid_line;
 }
 
 void console_give_up(struct console *c, bool on)

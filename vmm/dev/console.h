@@ -17,6 +17,9 @@ int console_write(struct console *console, int stream, const void *data, size_t 
 int console_flush(struct console *console);
 void console_flush_idle(struct console *console);
 
+/* Does what the guest wrote to standard output end in the middle of a line? */
+bool console_is_mid_line(struct console *console);
+
 /* Makes writers that wait for a full pipe give up, now and from now on (true), or wait again. */
 void console_give_up(struct console *console, bool on);
 

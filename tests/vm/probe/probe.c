@@ -122,6 +122,13 @@ static void do_signal(void)
 	hostcall(GMM_HC_EXIT, 0, number(argument(1)), 0);
 }
 
+/* Says something, and dies at once. */
+static void do_last_words(void)
+{
+	do_hello();
+	hostcall(GMM_HC_EXIT, 0, 11, 0);
+}
+
 static void do_info(void)
 {
 	const struct gmm_shared *shared = direct(info->shared_gpa);
@@ -425,14 +432,29 @@ static const struct {
 	const char *name;
 	void (*run)(void);
 } cases[] = {
-	{"hello", do_hello},   {"echo", do_echo},	{"status", do_status},
-	{"signal", do_signal}, {"info", do_info},	{"memory", do_memory},
-	{"file", do_file},     {"wild", do_wild},	{"release", do_release},
-	{"triple", do_triple}, {"text", do_text},	{"guard", do_guard},
-	{"nx", do_nx},	       {"outside", do_outside}, {"outside-read", do_outside_read},
-	{"halt", do_halt},     {"spin", do_spin},	{"flood", do_flood},
-	{"ports", do_ports},   {"cpus", do_cpus},	{"doorbell", do_doorbell},
+	{"hello", do_hello},
+	{"echo", do_echo},
+	{"status", do_status},
+	{"signal", do_signal},
+	{"info", do_info},
+	{"memory", do_memory},
+	{"file", do_file},
+	{"wild", do_wild},
+	{"release", do_release},
+	{"triple", do_triple},
+	{"text", do_text},
+	{"guard", do_guard},
+	{"nx", do_nx},
+	{"outside", do_outside},
+	{"outside-read", do_outside_read},
+	{"halt", do_halt},
+	{"spin", do_spin},
+	{"flood", do_flood},
+	{"ports", do_ports},
+	{"cpus", do_cpus},
+	{"doorbell", do_doorbell},
 	{"target", do_target},
+	{"last-words", do_last_words},
 };
 
 _Noreturn void _start(const struct gmm_boot_info *boot, unsigned long index);
