@@ -138,6 +138,23 @@ START_TEST(neighbours_go_out_in_one_operation)
 }
 END_TEST
 
+/* 96 pages a time: some stand on both sides of where slots were got from the allocator. */
+START_TEST(a_run_goes_on_across_refills)
+{
+	struct gmm_store *st = make((struct gmm_store_file_config){0});
+	void *pages = help_pages(96);
+	uint64_t slots[96];
+
+	memset(pages, 1, 96 * GMM_PAGE_BYTES);
+	for (unsigned i = 1; i <= 12; i++) {
+		ck_assert_uint_eq(help_write(st, pages, 96, slots, NULL), 0);
+		ck_assert_uint_eq(help_stats(st).writes, i);
+	}
+	gmm_store_free(st);
+	free(pages);
+}
+END_TEST
+
 START_TEST(a_full_store_refuses_and_keeps_what_it_has)
 {
 	struct gmm_store *st = make((struct gmm_store_file_config){.capacity_bytes = 1 << 20});
@@ -514,11 +531,12 @@ END_TEST
 
 UNIT_MAIN("store_file", pages_come_back_over_io_uring, pages_come_back_without_io_uring,
 	  pages_come_back_through_the_page_cache, a_short_queue_only_takes_longer,
-	  neighbours_go_out_in_one_operation, a_full_store_refuses_and_keeps_what_it_has,
-	  a_full_disk_costs_no_page, a_short_write_ends_page_by_page,
-	  a_short_write_ends_page_by_page_without_io_uring, a_changed_byte_is_noticed,
-	  a_file_cut_short_costs_only_the_pages_in_it, places_that_fail_are_not_used_again,
-	  an_error_costs_only_its_page, an_error_costs_only_its_page_without_io_uring,
+	  neighbours_go_out_in_one_operation, a_run_goes_on_across_refills,
+	  a_full_store_refuses_and_keeps_what_it_has, a_full_disk_costs_no_page,
+	  a_short_write_ends_page_by_page, a_short_write_ends_page_by_page_without_io_uring,
+	  a_changed_byte_is_noticed, a_file_cut_short_costs_only_the_pages_in_it,
+	  places_that_fail_are_not_used_again, an_error_costs_only_its_page,
+	  an_error_costs_only_its_page_without_io_uring,
 	  a_slot_released_under_a_read_is_not_reused_before_it_ends, reads_of_nothing_are_refused,
 	  blocks_go_back_to_the_file_system, blocks_go_back_without_io_uring, bad_paths_are_refused,
 	  bad_capacities_are_refused, bookkeeping_grows_with_use)

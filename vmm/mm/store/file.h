@@ -15,7 +15,8 @@
 #include "store/backing.h"
 #include "store/slots.h"
 
-#define FILE_BATCH_PAGES 32u
+/* 512 KiB: larger ones are no faster on what was measured, smaller ones are. */
+#define FILE_BATCH_PAGES 128u
 
 enum file_batch_kind { FILE_BATCH_READ, FILE_BATCH_WRITE, FILE_BATCH_PUNCH };
 

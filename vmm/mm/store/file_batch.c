@@ -78,8 +78,15 @@ static void batch_queue(struct file_store *f, struct file_batch *b)
 					(off_t)(b->n_slots * GMM_PAGE_BYTES));
 	} else {
 		n_iov = batch_vector(b, &bytes);
-		if (b->kind == FILE_BATCH_READ)
+		/* One piece of memory needs no vector to be copied in. */
+		if (b->kind == FILE_BATCH_READ && n_iov == 1)
+			io_uring_prep_read(sqe, f->backing.fd, b->iov->iov_base, (unsigned)bytes,
+					   batch_offset(b));
+		else if (b->kind == FILE_BATCH_READ)
 			io_uring_prep_readv(sqe, f->backing.fd, b->iov, n_iov, batch_offset(b));
+		else if (n_iov == 1)
+			io_uring_prep_write(sqe, f->backing.fd, b->iov->iov_base, (unsigned)bytes,
+					    batch_offset(b));
 		else
 			io_uring_prep_writev(sqe, f->backing.fd, b->iov, n_iov, batch_offset(b));
 	}

@@ -90,14 +90,19 @@ unsigned slots_get(struct slots *s, unsigned max, uint64_t *first)
 {
 	unsigned n = 0;
 
-	if (!max || (s->i_spare == s->n_spare && !fill_spare(s)))
-		return 0;
-	*first = s->spare[s->i_spare];
-	while (n < max && s->i_spare < s->n_spare && s->spare[s->i_spare] == *first + n) {
+	/* A run may go on in the next spare ones. */
+	while (n < max && (s->i_spare < s->n_spare || fill_spare(s))) {
+		uint64_t next = s->spare[s->i_spare];
+
+		if (!n)
+			*first = next;
+		else if (next != *first + n)
+			break;
 		s->i_spare++;
 		n++;
 	}
-	take(s, *first, n);
+	if (n)
+		take(s, *first, n);
 	return n;
 }
 
