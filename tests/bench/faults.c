@@ -4,9 +4,7 @@
  * floor  1: the same by a thread that answers each message by a copy of a zero page
  *        2, 3: anonymous memory of the host's, of which the kernel serves the faults
  */
-#include <stdlib.h>
-#include <string.h>
-
+#include "lib/accesses.h"
 #include "lib/bare_vm.h"
 #include "lib/floor_uffd.h"
 #include "lib/harness.h"
@@ -23,61 +21,29 @@
 #define N_FAULTS       4096u
 #define N_FAULTS_QUICK 512u
 
-struct first_touch {
-	uint64_t n;
-	uint64_t bytes;
-	struct guest_args warm, touch;
-	uint32_t *log;
-};
-
-static uint64_t touch_bytes(bool quick)
+static uint64_t n_faults(bool quick)
 {
-	return (uint64_t)((quick ? N_FAULTS_QUICK : N_FAULTS) + N_WARM) * APART * BARE_PAGE;
-}
-
-/* Lists in the guest's memory: some pages to warm up with, and those that count. */
-static void touch_prepare(struct first_touch *t, struct bare_vm *vm, bool quick)
-{
-	uint64_t list_gva, log_gva, seed = 1;
-	uint32_t *list;
-
-	t->n = quick ? N_FAULTS_QUICK : N_FAULTS;
-	list = bare_vm_alloc(vm, (t->n + N_WARM) * sizeof(*list), &list_gva);
-	t->log = bare_vm_alloc(vm, (t->n + N_WARM) * sizeof(*list), &log_gva);
-	for (uint64_t i = 0; i < t->n + N_WARM; i++)
-		list[i] = (uint32_t)(i * APART + bench_random(&seed) % (APART / 2));
-	bench_shuffle(list, t->n + N_WARM, 2);
-	t->touch = (struct guest_args){.n = t->n, .list = list_gva, .log = log_gva, .write = 1};
-	t->warm = t->touch;
-	t->warm.n = N_WARM;
-	t->warm.list += t->n * sizeof(*list);
-	t->warm.log += t->n * sizeof(*list);
-}
-
-static void touch_result(struct first_touch *t, struct bench_sample *out)
-{
-	out->value[1] = bench_ticks_ns(bench_mean(t->log, t->n));
-	out->value[0] = bench_ticks_ns(bench_percentile(t->log, t->n, 0.5));
-	out->value[2] = bench_ticks_ns(bench_percentile(t->log, t->n, 0.99));
+	return quick ? N_FAULTS_QUICK : N_FAULTS;
 }
 
 static void touch_ours(const struct bench_row *row, bool quick, struct bench_sample *out)
 {
-	const uint64_t bytes = touch_bytes(quick);
-	struct first_touch t;
+	const uint64_t n = n_faults(quick), bytes = accesses_bytes(n, N_WARM, APART);
+	struct accesses t;
 	struct managed m;
 	struct bare_vm vm;
 
 	managed_new(&m, bytes, bytes + 64 * MIB, NULL, row->arg);
 	bare_vm_new(&vm, 1, m.data, bytes);
-	touch_prepare(&t, &vm, quick);
+	accesses_new(&t, &vm, BARE_DATA_GPA, n, N_WARM, APART);
+	t.warm.write = t.run.write = 1;
 	bare_vm_run(&vm, 0, guest_by_list, &t.warm);
 	managed_mark(&m);
 	bench_begin(out);
-	bare_vm_run(&vm, 0, guest_by_list, &t.touch);
+	bare_vm_run(&vm, 0, guest_by_list, &t.run);
 	bench_end(out);
 	managed_count(&m, out);
-	touch_result(&t, out);
+	accesses_result(&t, out);
 	managed_detach(&m);
 	bare_vm_free(&vm);
 	managed_free(&m);
@@ -85,23 +51,24 @@ static void touch_ours(const struct bench_row *row, bool quick, struct bench_sam
 
 static void touch_floor(const struct bench_row *row, bool quick, struct bench_sample *out)
 {
-	const uint64_t bytes = touch_bytes(quick);
+	const uint64_t n = n_faults(quick), bytes = accesses_bytes(n, N_WARM, APART);
 	void *data = bare_data_new(bytes, false);
 	struct floor_uffd f = {.where = row->arg};
-	struct first_touch t;
+	struct accesses t;
 	struct bare_vm vm;
 	uint64_t n_before;
 
 	floor_uffd_start(&f, data, bytes);
 	bare_vm_new(&vm, 1, data, bytes);
-	touch_prepare(&t, &vm, quick);
+	accesses_new(&t, &vm, BARE_DATA_GPA, n, N_WARM, APART);
+	t.warm.write = t.run.write = 1;
 	bare_vm_run(&vm, 0, guest_by_list, &t.warm);
 	n_before = f.n_faults;
 	bench_begin(out);
-	bare_vm_run(&vm, 0, guest_by_list, &t.touch);
+	bare_vm_run(&vm, 0, guest_by_list, &t.run);
 	bench_end(out);
 	bench_count(out, "messages", f.n_faults - n_before);
-	touch_result(&t, out);
+	accesses_result(&t, out);
 	bare_vm_free(&vm);
 	floor_uffd_stop(&f);
 	bare_data_free(data, bytes);

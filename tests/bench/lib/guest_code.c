@@ -21,8 +21,8 @@ static inline __attribute__((always_inline)) uint64_t access_page(const struct g
 	volatile uint64_t *at = (volatile uint64_t *)(args->base + page * 4096); /* NOLINT */
 
 	if (!args->write)
-		return *at != guest_tag(page);
-	*at = guest_tag(page);
+		return *at != (args->zero ? 0 : guest_tag(page));
+	*at = args->zero ? 0 : guest_tag(page);
 	return 0;
 }
 

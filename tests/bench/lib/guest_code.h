@@ -18,10 +18,11 @@ struct guest_args {
 	uint64_t n;	  /* pages, or entries of the list */
 	uint64_t list;	  /* uint32_t[n]: page numbers */
 	uint64_t log;	  /* uint32_t[n]: cycles each access took; 0: not wanted */
-	uint64_t write;	  /* store the page's tag, rather than load and compare it */
+	uint64_t write;	  /* store, rather than load and compare */
+	uint64_t zero;	  /* what is stored, or expected, is 0 rather than the page's tag */
 	uint64_t n_noise; /* of a page's 512 words, how many are noise when it is filled */
 	uint64_t repeat;  /* passes over all of it, at least one */
-	uint64_t n_wrong; /* out: loads that were not the page's tag */
+	uint64_t n_wrong; /* out: loads that were not as expected */
 };
 
 /* Pages 0 to n - 1, in order. */

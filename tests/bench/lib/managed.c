@@ -2,8 +2,11 @@
 #include "managed.h"
 
 #include <string.h>
+#include <time.h>
 
-#define SPIN_US 1000000u
+#define SPIN_US	    1000000u
+#define NAP_NS	    100000
+#define PATIENCE_NS UINT64_C(120000000000)
 
 void managed_new(struct managed *m, uint64_t bytes, uint64_t limit_bytes, struct gmm_store *store,
 		 const struct placement *where)
@@ -61,4 +64,49 @@ void managed_count(struct managed *m, struct bench_sample *out)
 	bench_count(out, "evicted", b.reclaim.evicted - a->reclaim.evicted);
 	bench_count(out, "store_read_bytes", b.io.read_bytes - a->io.read_bytes);
 	bench_count(out, "store_written_bytes", b.io.written_bytes - a->io.written_bytes);
+}
+
+struct gmm_store *managed_store(const char *spec, uint64_t bytes)
+{
+	char error[256] = "";
+	struct gmm_store *store;
+
+	if (gmm_store_parse(spec, bytes, &store, error, sizeof(error)))
+		bench_unavailable("%s", error);
+	return store;
+}
+
+void managed_fill(struct bare_vm *vm, uint64_t bytes, uint64_t n_noise)
+{
+	struct guest_args args = {.n = bytes / BARE_PAGE, .n_noise = n_noise};
+
+	bare_vm_run(vm, 0, guest_fill, &args);
+}
+
+void managed_wait(struct managed *m, bool (*is_so)(struct managed *, uint64_t), uint64_t arg)
+{
+	const uint64_t began = bench_now_ns();
+
+	while (!is_so(m, arg)) {
+		nanosleep(&(struct timespec){.tv_nsec = NAP_NS}, NULL);
+		if (bench_now_ns() - began > PATIENCE_NS)
+			bench_die("what should have happened did not in two minutes");
+	}
+}
+
+bool managed_is_swapped(struct managed *m, uint64_t bytes)
+{
+	struct gmm_stats stats = {.size = sizeof(stats)};
+
+	gmm_space_stats(m->space, &stats);
+	return stats.swapped_bytes >= bytes;
+}
+
+void managed_swap_out(struct managed *m, uint64_t bytes)
+{
+	int ret = gmm_space_reclaim(m->space, bytes / BARE_PAGE);
+
+	if (ret)
+		bench_die("gmm_space_reclaim: %s", strerror(-ret));
+	managed_wait(m, managed_is_swapped, bytes);
 }

@@ -28,4 +28,17 @@ void managed_free(struct managed *m);
 void managed_mark(struct managed *m);
 void managed_count(struct managed *m, struct bench_sample *out);
 
+/* A store by its description, as `guestmm run --swap` takes it. */
+struct gmm_store *managed_store(const char *spec, uint64_t bytes);
+
+/* Writes pages [0, bytes) of the guest, each with n_noise words that do not compress. */
+void managed_fill(struct bare_vm *vm, uint64_t bytes, uint64_t n_noise);
+
+/* Evicts all of it and waits until it is in the store. */
+void managed_swap_out(struct managed *m, uint64_t bytes);
+
+/* Naps until the function says that it is so. */
+void managed_wait(struct managed *m, bool (*is_so)(struct managed *, uint64_t), uint64_t arg);
+bool managed_is_swapped(struct managed *m, uint64_t bytes);
+
 #endif
