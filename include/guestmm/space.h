@@ -27,6 +27,15 @@ enum gmm_engine {
 	GMM_ENGINE_COPY, /* Linux 5.15 and later */
 };
 
+/* Frames of 2 MiB: one fault, one move and one entry of the page tables for 512 pages. Only the move
+ * engine has them, where transparent huge pages are not switched off, from a limit of 64 MiB on,
+ * and only as long as frames are plenty. */
+enum gmm_huge {
+	GMM_HUGE_AUTO,	 /* where memory is filled in order */
+	GMM_HUGE_ALWAYS, /* at any first touch of a fresh block */
+	GMM_HUGE_NEVER,
+};
+
 enum gmm_page_state {
 	GMM_PAGE_EMPTY,	    /* reads as zero; no frame, no slot */
 	GMM_PAGE_FILLING,   /* being brought in */
@@ -72,6 +81,7 @@ struct gmm_space_config {
 	uint32_t n_vcpus;		     /* for stall accounting; 0: 1 */
 	gmm_event_fn *on_event;		     /* may be NULL */
 	void *user;
+	enum gmm_huge huge;
 };
 
 struct gmm_stats {
@@ -104,6 +114,13 @@ struct gmm_stats {
 	uint64_t metadata_bytes; /* host memory that bookkeeping takes and that grows with memory */
 	uint64_t fixed_bytes;	 /* what it takes beside, however small the guest is */
 	uint64_t prezeroed_bytes; /* frames zeroed ahead of need, ready to be mapped */
+	uint64_t huge_bytes;	  /* mapped in the guest as 2 MiB pages */
+	struct {
+		uint64_t filled;   /* 2 MiB blocks given as one */
+		uint64_t taken;	   /* evicted as one */
+		uint64_t split;	   /* made single pages of */
+		uint64_t gathered; /* put together again from single pages */
+	} huge;
 };
 
 /* Errors: -EINVAL, -ENOMEM, -EPERM (userfaultfd refused: needs vm.unprivileged_userfaultfd=1,

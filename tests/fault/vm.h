@@ -142,19 +142,24 @@ static inline void sleep_ms(long ms)
 	nanosleep(&t, NULL);
 }
 
-/* Evicts everything that can be, and waits until it is out. */
-static inline void vm_evict_all(struct vm *vm)
+/* Evicts everything that can be, and waits until no more than `left` is in. */
+static inline void vm_evict_all_but(struct vm *vm, uint64_t left)
 {
 	for (int i = 0; i < 2000; i++) {
 		struct gmm_stats s = {.size = sizeof(s)};
 
 		gmm_space_reclaim(vm->space, vm->n_pages);
 		s = vm_stats(vm);
-		if (s.resident_bytes <= MIB && s.evicting_bytes == 0)
+		if (s.resident_bytes <= left && s.evicting_bytes == 0)
 			return;
 		sleep_ms(5);
 	}
 	ck_abort_msg("not all was evicted: %lu KiB left", vm_stats(vm).resident_bytes >> 10);
+}
+
+static inline void vm_evict_all(struct vm *vm)
+{
+	vm_evict_all_but(vm, MIB);
 }
 
 #endif

@@ -18,6 +18,9 @@
 #define N_PAGES 4096u /* 16 MiB of guest memory */
 #define LIMIT	(4 * MIB)
 
+/* With huge frames: limits from 5 to 16 MiB. */
+#define HUGE_LIMIT (12 * MIB)
+
 struct model {
 	struct gmm_pool *pool;
 	struct gmm_space *space;
@@ -27,7 +30,8 @@ struct model {
 	uint32_t version[N_PAGES]; /* 0: reads as zero */
 	bool held[N_PAGES];
 	uint64_t limit, seed;
-	bool alone;	      /* no worker: touch through holds */
+	bool alone; /* no worker: touch through holds */
+	bool huge;  /* limits that leave room for huge frames, and discards of whole blocks */
 	uint32_t fail_one_in; /* store writes that fail */
 	_Atomic uint64_t n_failed;
 	uint32_t n_full;
@@ -98,7 +102,8 @@ static void model_write(struct model *m, uint32_t p)
 
 static void model_discard(struct model *m, uint32_t p)
 {
-	uint32_t n = 1 + (uint32_t)(model_rand(m) % 16);
+	uint32_t n =
+		1 + (uint32_t)(model_rand(m) % (m->huge && model_rand(m) % 16 == 0 ? 2048 : 16));
 
 	n = n < N_PAGES - p ? n : N_PAGES - p;
 	ck_assert_int_eq(gmm_space_discard(m->space, (gmm_gfn){p}, n), 0);
@@ -158,7 +163,8 @@ static void model_limit(struct model *m)
 	struct gmm_pool_stats stats = {.size = sizeof(stats)};
 	struct timespec ms = {0, 1000000};
 
-	m->limit = 2 * MIB + (model_rand(m) % (6 * MIB) & ~UINT64_C(4095));
+	m->limit = (m->huge ? 5 : 2) * MIB +
+		   (model_rand(m) % ((m->huge ? 11 : 6) * MIB) & ~UINT64_C(4095));
 	ck_assert_int_eq(gmm_pool_set_limit(m->pool, m->limit), 0);
 	/* Reached without anybody stopping, unless held pages are in the way: they are not. */
 	for (int i = 0; i < 20000; i++) {
@@ -243,6 +249,10 @@ static void model_start(struct model *m, enum gmm_engine engine)
 	struct gmm_balloon_config balloon = {.size = sizeof(balloon)};
 	int ret;
 
+	if (m->huge) {
+		pool.limit_bytes = HUGE_LIMIT;
+		space.huge = GMM_HUGE_ALWAYS;
+	}
 	ck_assert_int_eq(gmm_pool_new(&pool, &m->pool), 0);
 	space.pool = m->pool;
 	space.store = model_store(m);
@@ -292,39 +302,46 @@ static void model_report(const struct model *m, const struct gmm_stats *stats)
 /* It all happened: a model that never evicts proves nothing. */
 static void model_check_stats(const struct model *m, const struct gmm_stats *stats, uint64_t n)
 {
-	ck_assert_uint_gt(stats->faults.swap_in, n / 1000);
-	ck_assert_uint_gt(stats->faults.rescue, 0);
+	ck_assert_uint_gt(stats->faults.swap_in, m->huge ? 0 : n / 1000);
+	ck_assert(stats->faults.rescue > 0 || m->huge);
 	ck_assert_uint_gt(stats->reclaim.zero, 0);
-	ck_assert_uint_gt(stats->reclaim.written, n / 1000);
+	ck_assert_uint_gt(stats->reclaim.written, m->huge ? 0 : n / 1000);
 	ck_assert_uint_eq(stats->poisoned_pages, 0);
 	if (m->fail_one_in) {
 		ck_assert_uint_gt(m->n_failed, 0);
 		ck_assert_uint_gt(stats->reclaim.failed, 0);
 		ck_assert_uint_gt(m->n_full, 0);
 	}
+	if (m->huge) {
+		printf("huge: filled %lu taken %lu split %lu gathered %lu\n", stats->huge.filled,
+		       stats->huge.taken, stats->huge.split, stats->huge.gathered);
+		ck_assert_uint_gt(stats->huge.filled, 0);
+		ck_assert(stats->huge.taken > 0 || !m->alone);
+		ck_assert(stats->huge.split > 0 || !m->alone);
+	}
 	/* Clean evictions come and go with the room for bookkeeping: invariants.c counts them. */
 }
 
-static void model_run(enum gmm_engine engine, bool alone, uint32_t fail_one_in)
+static void model_run(enum gmm_engine engine, struct model how)
 {
-	struct model *m = calloc(1, sizeof(*m));
-	uint64_t n = (alone ? 5000 : 200) * model_number("GUESTMM_MODEL_OPS", 100);
+	struct model *m = malloc(sizeof(*m));
+	uint64_t n = (how.alone ? 5000 : 200) * model_number("GUESTMM_MODEL_OPS", 100);
 	uint64_t seed = ((uint64_t)time(NULL) | 1) * 0x9e3779b97f4a7c15u;
 	struct gmm_stats stats = {.size = sizeof(stats)};
 	struct gmm_pool_stats pool = {.size = sizeof(pool)};
 
+	*m = how;
 	m->seed = model_number("GUESTMM_MODEL_SEED", seed);
 	printf("GUESTMM_MODEL_SEED=%lu\n", (unsigned long)m->seed);
 	fflush(stdout);
-	m->alone = alone;
-	m->fail_one_in = fail_one_in;
 	model_start(m, engine);
 	for (uint64_t i = 0; i < n; i++)
 		model_step(m);
 	for (uint32_t p = 0; p < N_PAGES; p++)
 		model_verify(m, p);
 	gmm_pool_stats(m->pool, &pool);
-	ck_assert_uint_le(pool.used_peak_bytes, 8 * MIB); /* the highest limit there was */
+	/* the highest limit there was */
+	ck_assert_uint_le(pool.used_peak_bytes, (m->huge ? 16 : 8) * MIB);
 	gmm_space_stats(m->space, &stats);
 	model_report(m, &stats);
 	model_check_stats(m, &stats, n);
@@ -334,32 +351,40 @@ static void model_run(enum gmm_engine engine, bool alone, uint32_t fail_one_in)
 
 START_TEST(move_engine_keeps_every_page)
 {
-	model_run(GMM_ENGINE_MOVE, false, 0);
-	model_run(GMM_ENGINE_MOVE, true, 0);
+	model_run(GMM_ENGINE_MOVE, (struct model){.fail_one_in = 0});
+	model_run(GMM_ENGINE_MOVE, (struct model){.alone = true});
 }
 END_TEST
 
 START_TEST(copy_engine_keeps_every_page)
 {
-	model_run(GMM_ENGINE_COPY, false, 0);
-	model_run(GMM_ENGINE_COPY, true, 0);
+	model_run(GMM_ENGINE_COPY, (struct model){.fail_one_in = 0});
+	model_run(GMM_ENGINE_COPY, (struct model){.alone = true});
 }
 END_TEST
 
 START_TEST(move_engine_loses_nothing_to_write_errors)
 {
-	model_run(GMM_ENGINE_MOVE, false, 97);
-	model_run(GMM_ENGINE_MOVE, true, 997);
+	model_run(GMM_ENGINE_MOVE, (struct model){.fail_one_in = 97});
+	model_run(GMM_ENGINE_MOVE, (struct model){.alone = true, .fail_one_in = 997});
 }
 END_TEST
 
 START_TEST(copy_engine_loses_nothing_to_write_errors)
 {
-	model_run(GMM_ENGINE_COPY, false, 97);
-	model_run(GMM_ENGINE_COPY, true, 997);
+	model_run(GMM_ENGINE_COPY, (struct model){.fail_one_in = 97});
+	model_run(GMM_ENGINE_COPY, (struct model){.alone = true, .fail_one_in = 997});
 }
 END_TEST
 
-UNIT_MAIN_TIMEOUT("space", 600, move_engine_keeps_every_page, copy_engine_keeps_every_page,
-		  move_engine_loses_nothing_to_write_errors,
+START_TEST(huge_frames_keep_every_page)
+{
+	model_run(GMM_ENGINE_MOVE, (struct model){.huge = true});
+	model_run(GMM_ENGINE_MOVE, (struct model){.huge = true, .alone = true});
+	model_run(GMM_ENGINE_MOVE, (struct model){.huge = true, .alone = true, .fail_one_in = 997});
+}
+END_TEST
+
+UNIT_MAIN_TIMEOUT("space", 600, huge_frames_keep_every_page, move_engine_keeps_every_page,
+		  copy_engine_keeps_every_page, move_engine_loses_nothing_to_write_errors,
 		  copy_engine_loses_nothing_to_write_errors)

@@ -55,4 +55,24 @@ test_swap_full_and_killed()
 	wait_for 10 ended $pid || fail "it cannot be killed"
 }
 
+# Frames of 2 MiB: how many, by --huge. A host without them has none with any.
+huge_filled()
+{
+	expect 0 "$GUESTMM" run --stats "$WORK/stats" "$@" touch --bytes 96M --passes 2
+	n_filled=$(stat_of filled huge)
+}
+
+test_huge_frames()
+{
+	grep -q '\[never\]' /sys/kernel/mm/transparent_hugepage/enabled && skip "no huge pages on this host"
+	huge_filled -m 256M -l 160M --huge never
+	[ "$n_filled" = 0 ] || fail "--huge never: $n_filled blocks of 2 MiB"
+	huge_filled -m 256M -l 160M --engine copy
+	[ "$n_filled" = 0 ] || fail "--engine copy: $n_filled blocks of 2 MiB"
+	"$GUESTMM" check-host | grep -q '^ok *engine move' || skip "no move engine on this host"
+	huge_filled -m 256M -l 160M
+	[ "$n_filled" -ge 20 ] || fail "only $n_filled blocks of 2 MiB for 96 MiB in order"
+	swaps --huge always -m 256M -l 64M touch --bytes 128M --passes 2
+}
+
 main "$@"

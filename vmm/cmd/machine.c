@@ -178,6 +178,7 @@ static int make_space(struct machine *m)
 		.size = sizeof(space),
 		.engine = o->engine,
 		.policy = o->policy,
+		.huge = o->huge,
 		.n_vcpus = o->n_cpus,
 		.on_event = on_event,
 		.user = m,

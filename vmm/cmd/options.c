@@ -23,6 +23,7 @@ enum {
 	OPT_KERNEL,
 	OPT_SUMMARY,
 	OPT_PIN,
+	OPT_HUGE,
 };
 
 #define MAX_MEMORY_BYTES (UINT64_C(8) << 40) /* what a space keeps state words for */
@@ -40,6 +41,9 @@ static const struct argp_option options[] = {
 	{"engine", OPT_ENGINE, "NAME", 0, "move or copy (default: the best that the kernel has)",
 	 0},
 	{"policy", OPT_POLICY, "NAME", 0, "Which page is evicted next", 0},
+	{"huge", OPT_HUGE, "WHEN", 0,
+	 "Frames of 2 MiB: auto (where memory is filled in order), always, or never (default auto)",
+	 0},
 	{"file", OPT_FILE, "HOSTPATH[:/NAME]", 0,
 	 "A file that the guest may read, mapped lazily; may be given several times", 0},
 	{"stats", OPT_STATS, "FILE", 0, "Write statistics as JSON at exit ('-': standard output)",
@@ -145,6 +149,19 @@ static error_t read_engine(const char *text, enum gmm_engine *engine)
 	return 0;
 }
 
+static error_t read_huge(const char *text, enum gmm_huge *huge)
+{
+	if (strcmp(text, "auto") == 0)
+		*huge = GMM_HUGE_AUTO;
+	else if (strcmp(text, "always") == 0)
+		*huge = GMM_HUGE_ALWAYS;
+	else if (strcmp(text, "never") == 0)
+		*huge = GMM_HUGE_NEVER;
+	else
+		return wrong("--huge: '%s' is neither auto, always nor never.", text);
+	return 0;
+}
+
 static error_t read_policy(const char *text, const struct gmm_policy_ops **policy)
 {
 	char names[128] = "";
@@ -240,6 +257,8 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		return 0;
 	case OPT_ENGINE:
 		return read_engine(arg, &o->engine);
+	case OPT_HUGE:
+		return read_huge(arg, &o->huge);
 	case OPT_POLICY:
 		return read_policy(arg, &o->policy);
 	case OPT_FILE:

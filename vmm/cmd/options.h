@@ -19,6 +19,7 @@ struct run_options {
 	enum balloon_mode balloon;
 	uint64_t balloon_bytes;
 	enum gmm_engine engine;
+	enum gmm_huge huge;
 	const struct gmm_policy_ops *policy; /* NULL: the default */
 	unsigned n_files;
 	struct file_option files[GMM_MAX_FILES];

@@ -67,6 +67,11 @@ static void print_faults(FILE *to, const struct run_stats *s)
 			"  in guest   %10" PRIu64 " minor, %" PRIu64 " major, %" PRIu64
 			" invalid\n",
 			s->guest_faults.minor, s->guest_faults.major, s->guest_faults.invalid);
+	if (m->huge.filled || m->huge.gathered)
+		fprintf(to,
+			"  2M frames  %10" PRIu64 " filled, %" PRIu64 " evicted as one, %" PRIu64
+			" split, %" PRIu64 " put together\n",
+			m->huge.filled, m->huge.taken, m->huge.split, m->huge.gathered);
 	fprintf(to, "  latency    %10.1f us median, %.1f us 99th percentile\n",
 		(double)m->faults.p50_ns / 1e3, (double)m->faults.p99_ns / 1e3);
 }

@@ -105,6 +105,14 @@ static json_t *extra_json(const struct run_stats *st)
 			 "invalid", num(st->guest_faults.invalid));
 }
 
+/* Frames of 2 MiB: mapped now, and what became of blocks so far. */
+static json_t *huge_json(const struct gmm_stats *mm)
+{
+	return json_pack("{s:I, s:I, s:I, s:I, s:I}", "bytes", num(mm->huge_bytes), "filled",
+			 num(mm->huge.filled), "taken", num(mm->huge.taken), "split",
+			 num(mm->huge.split), "gathered", num(mm->huge.gathered));
+}
+
 json_t *stats_json(const struct run_stats *st)
 {
 	json_t *all = head_json(st), *extra = extra_json(st);
@@ -116,7 +124,8 @@ json_t *stats_json(const struct run_stats *st)
 			  vcpus_json(st), "boot_ns", num(st->boot_ns), "wall_ns", num(st->wall_ns));
 
 	if (!all || !middle || !extra || json_object_update(all, middle) ||
-	    json_object_update(all, extra)) {
+	    json_object_update(all, extra) ||
+	    json_object_set_new(all, "huge", huge_json(&st->mm))) {
 		json_decref(all);
 		all = NULL;
 	}

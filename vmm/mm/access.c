@@ -246,6 +246,22 @@ static void discard_evicting(struct gmm_space *s, bay_slot slot)
 	bay_put_dirty(&s->bay, slot);
 }
 
+/* Resident pages whose frames cannot be given up just now, since they are part of a huge page that
+ * is pinned: they stay, and read as zero. They are mapped, so that touching them here cannot fault.
+ */
+static bool discard_in_place(struct gmm_space *s, page_no p, uint64_t n)
+{
+	memset(space_hva(s, p), 0, n << GMM_PAGE_SHIFT);
+	return false;
+}
+
+static bool discard_frames(struct gmm_space *s, page_no p, uint64_t n)
+{
+	if (huge_prepare_discard(s, p, n))
+		return discard_in_place(s, p, n);
+	return engine_discard(&s->engine, space_hva(s, p), n) == 0;
+}
+
 bool access_discard(struct gmm_space *s, page_no p, enum gmm_page_state to)
 {
 	page_word w = space_word(s, p);
@@ -264,7 +280,7 @@ bool access_discard(struct gmm_space *s, page_no p, enum gmm_page_state to)
 			s->transfers.all[page_payload(w)].discard = 1;
 		return false;
 	case GMM_PAGE_RESIDENT:
-		if (page_holds(w) || engine_discard(&s->engine, space_hva(s, p), 1))
+		if (page_holds(w) || !discard_frames(s, p, 1))
 			return false;
 		discard_slot(s, page_payload(w));
 		if (s->policy)
@@ -297,7 +313,7 @@ static bool discard_is_resident(const struct gmm_space *s, page_no p)
 /* n resident pages from p on, by one system call. */
 static uint64_t discard_resident(struct gmm_space *s, page_no p, uint64_t n, enum gmm_page_state to)
 {
-	if (engine_discard(&s->engine, space_hva(s, p), n))
+	if (!discard_frames(s, p, n))
 		return 0;
 	for (page_no q = p; q < p + n; q++) {
 		page_word w = space_word(s, q);

@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 
 #include "fatal.h"
+#include "reserve.h"
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
@@ -15,59 +16,61 @@
 int bay_init(struct bay *b, struct pool_member *member)
 {
 	size_t frames_bytes = gmm_frames_bytes(BAY_SLOTS);
-	void *base;
 
 	*b = (struct bay){.member = member, .zero.head = BAY_NONE, .dirty.head = BAY_NONE};
-	base = mmap(NULL, (size_t)BAY_SLOTS << GMM_PAGE_SHIFT, PROT_READ | PROT_WRITE,
-		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (base == MAP_FAILED)
+	b->base = reserve_aligned((size_t)BAY_ALL << GMM_PAGE_SHIFT, GMM_HUGE_BYTES);
+	if (!b->base)
 		return -ENOMEM;
-	b->base = base;
-	b->entries = calloc(BAY_SLOTS, sizeof(*b->entries));
+	b->entries = calloc(BAY_ALL, sizeof(*b->entries));
 	b->vacancy = aligned_alloc(64, (frames_bytes + 63) & ~(size_t)63);
 	if (!b->entries || !b->vacancy || gmm_frames_init(b->vacancy, frames_bytes, BAY_SLOTS)) {
 		bay_fini(b);
 		return -ENOMEM;
 	}
-	b->metadata_bytes = frames_bytes + BAY_SLOTS * sizeof(*b->entries);
+	b->metadata_bytes = frames_bytes + BAY_ALL * sizeof(*b->entries);
 	/* A huge page would bring 512 frames for one charge. A child after fork() would share the
 	 * frames, and shared frames cannot be moved. */
-	madvise(base, (size_t)BAY_SLOTS << GMM_PAGE_SHIFT, MADV_NOHUGEPAGE);
-	madvise(base, (size_t)BAY_SLOTS << GMM_PAGE_SHIFT, MADV_DONTFORK);
+	madvise(b->base, (size_t)BAY_ALL << GMM_PAGE_SHIFT, MADV_NOHUGEPAGE);
+	madvise(b->base, (size_t)BAY_ALL << GMM_PAGE_SHIFT, MADV_DONTFORK);
 	return 0;
 }
 
 void bay_fini(struct bay *b)
 {
 	if (b->base) {
-		b->floor = 0;
-		if (b->entries && b->vacancy)
-			bay_trim(b, UINT32_MAX);
-		munmap(b->base, (size_t)BAY_SLOTS << GMM_PAGE_SHIFT);
+		atomic_fetch_sub(&b->member->pool->reserve_pages, bay_n_free(b));
+		pool_uncharge(b->member, bay_n_free(b));
+		munmap(b->base, (size_t)BAY_ALL << GMM_PAGE_SHIFT);
 	}
 	free(b->entries);
 	free(b->vacancy);
 	*b = (struct bay){0};
 }
 
-static void bay_push(struct bay *b, struct bay_list *list, bay_slot slot)
+static void bay_push(struct bay *b, bay_slot slot, bool zero)
 {
+	struct bay_list *list = zero ? &b->zero : &b->dirty;
+
 	b->entries[slot].page = PAGE_NONE;
 	b->entries[slot].stage = BAY_FREE;
-	b->entries[slot].next = list->head;
-	list->head = slot;
-	list->n++;
+	*(zero ? &b->n_zero : &b->n_dirty) += 1;
 	atomic_fetch_add(&b->member->pool->reserve_pages, 1);
+	if (slot >= BAY_SLOTS)
+		bay_huge_push(b, slot, zero);
+	else
+		bay_list_push(b, list, slot);
 }
 
-static bay_slot bay_pop(struct bay *b, struct bay_list *list)
+/* Whole huge frames are taken apart only where there is nothing else. */
+static bay_slot bay_pop(struct bay *b, bool zero, bool break_up)
 {
-	bay_slot slot = list->head;
+	bay_slot slot = bay_list_pop(b, zero ? &b->zero : &b->dirty);
 
 	if (slot == BAY_NONE)
+		slot = bay_huge_pop(b, zero, break_up);
+	if (slot == BAY_NONE)
 		return slot;
-	list->head = b->entries[slot].next;
-	list->n--;
+	*(zero ? &b->n_zero : &b->n_dirty) -= 1;
 	atomic_fetch_sub(&b->member->pool->reserve_pages, 1);
 	return slot;
 }
@@ -90,18 +93,22 @@ void bay_put_vacant(struct bay *b, bay_slot slot)
 
 	b->entries[slot].page = PAGE_NONE;
 	b->entries[slot].stage = BAY_FREE;
+	if (slot >= BAY_SLOTS) {
+		bay_huge_vacate(b, slot);
+		return;
+	}
 	ret = gmm_frames_put(b->vacancy, 0, 1, &frame);
 	CHECK(ret == 0, "bay slot %u freed twice (%d)", slot, ret);
 }
 
 void bay_put_zero(struct bay *b, bay_slot slot)
 {
-	bay_push(b, &b->zero, slot);
+	bay_push(b, slot, true);
 }
 
 void bay_put_dirty(struct bay *b, bay_slot slot)
 {
-	bay_push(b, &b->dirty, slot);
+	bay_push(b, slot, false);
 }
 
 /* Gives frames to the slots [first, first + n): charged already. */
@@ -147,55 +154,80 @@ unsigned bay_populate(struct bay *b, unsigned n)
 			continue;
 		}
 		for (unsigned k = i; k > end; k--)
-			bay_push(b, &b->zero, slots[k - 1]);
+			bay_push(b, slots[k - 1], true);
 		n_made += i - end;
 	}
 	return n_made;
 }
 
+/* A free frame in whatever state, zeroed or not; *zero tells. Frames that are there already come
+ * first, then new ones, then those of a whole huge frame. */
+static bay_slot bay_pop_any(struct bay *b, bool want_zero, bool *zero)
+{
+	const struct {
+		bool other, break_up;
+	} order[] = {{false, false}, {true, false}, {false, true}, {true, true}};
+
+	for (unsigned i = 0; i < 4; i++) {
+		bay_slot slot = BAY_NONE;
+
+		*zero = true;
+		if (i == 2 && bay_populate(b, want_zero ? 16 : 1))
+			slot = bay_pop(b, true, false);
+		if (slot != BAY_NONE)
+			return slot;
+		*zero = want_zero != order[i].other;
+		slot = bay_pop(b, *zero, order[i].break_up);
+		if (slot != BAY_NONE)
+			return slot;
+	}
+	return BAY_NONE;
+}
+
+/* Frames above the floor, of which one may be taken. */
+static bool bay_may_take(struct bay *b)
+{
+	if (bay_n_free(b) <= b->floor)
+		bay_populate(b, 16);
+	return bay_n_free(b) > b->floor;
+}
+
 bay_slot bay_get_zero(struct bay *b)
 {
 	bay_slot slot;
+	bool zero;
 
-	if (bay_n_free(b) <= b->floor)
-		bay_populate(b, 16);
-	if (bay_n_free(b) <= b->floor)
+	if (!bay_may_take(b))
 		return BAY_NONE;
-	slot = bay_pop(b, &b->zero);
-	if (slot == BAY_NONE) {
-		slot = bay_pop(b, &b->dirty);
+	slot = bay_pop_any(b, true, &zero);
+	if (slot != BAY_NONE && !zero)
 		memset(bay_hva(b, slot), 0, GMM_PAGE_BYTES);
-	}
 	return slot;
 }
 
 bay_slot bay_get_last(struct bay *b)
 {
-	bay_slot slot = bay_pop(b, &b->dirty);
+	bool zero;
 
-	if (slot == BAY_NONE)
-		slot = bay_pop(b, &b->zero);
-	if (slot == BAY_NONE && bay_populate(b, 1))
-		slot = bay_pop(b, &b->zero);
-	return slot;
+	return bay_pop_any(b, false, &zero);
 }
 
 bay_slot bay_get_any(struct bay *b)
 {
-	if (bay_n_free(b) <= b->floor)
-		bay_populate(b, 16);
-	return bay_n_free(b) > b->floor ? bay_get_last(b) : BAY_NONE;
+	return bay_may_take(b) ? bay_get_last(b) : BAY_NONE;
 }
 
 unsigned bay_scrub(struct bay *b, unsigned n)
 {
 	unsigned i;
 
-	for (i = 0; i < n && b->dirty.n; i++) {
-		bay_slot slot = bay_pop(b, &b->dirty);
+	for (i = 0; i < n; i++) {
+		bay_slot slot = bay_pop(b, false, false);
 
+		if (slot == BAY_NONE)
+			break;
 		memset(bay_hva(b, slot), 0, GMM_PAGE_BYTES);
-		bay_push(b, &b->zero, slot);
+		bay_push(b, slot, true);
 	}
 	return i;
 }
@@ -206,12 +238,27 @@ void bay_hand_over(struct bay *b, bay_slot slot)
 	bay_put_vacant(b, slot);
 }
 
+/* A frame that the host gets back when it is discarded. */
+static bay_slot bay_pop_single(struct bay *b)
+{
+	bool zero = !b->dirty.n;
+	bay_slot slot = bay_list_pop(b, zero ? &b->zero : &b->dirty);
+
+	if (slot == BAY_NONE)
+		return bay_huge_pop_single(b);
+	*(zero ? &b->n_zero : &b->n_dirty) -= 1;
+	atomic_fetch_sub(&b->member->pool->reserve_pages, 1);
+	return slot;
+}
+
 unsigned bay_trim(struct bay *b, unsigned n)
 {
-	unsigned i;
+	unsigned i = 0;
 
-	for (i = 0; i < n && bay_n_free(b) > b->floor; i++) {
-		bay_slot slot = bay_pop(b, b->dirty.n ? &b->dirty : &b->zero);
+	if (bay_n_free(b) > b->floor + GMM_HUGE_PAGES)
+		i = bay_huge_trim(b, n);
+	for (; i < n && bay_n_free(b) > b->floor; i++) {
+		bay_slot slot = bay_pop_single(b);
 
 		if (slot == BAY_NONE)
 			break;

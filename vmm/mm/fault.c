@@ -47,6 +47,7 @@ static void fault_resident(struct gmm_space *s, page_no p, uint64_t slot, unsign
 
 	page_change(&s->pages, p, space_word(s, p), page_with_flags(w, flags));
 	policy->ops->insert(policy, p, why);
+	huge_used(s, p);
 }
 
 static void fault_set_filling(struct gmm_space *s, page_no p, uint64_t payload)
@@ -87,25 +88,32 @@ static bool fault_goes_on(const struct gmm_space *s, page_no p)
 	       before == GMM_PAGE_SWAPPED;
 }
 
+static enum fault_outcome fault_zero_done(struct gmm_space *s, const struct fault *f, uint32_t n)
+{
+	s->counters.demand_zero++;
+	s->counters.prefetched += n - 1;
+	latency_add(&s->counters.latency, now_ns() - f->since_ns);
+	return FAULT_SERVED;
+}
+
 static enum fault_outcome fault_zero(struct gmm_space *s, const struct fault *f)
 {
 	uint32_t max = fault_window(s, FAULT_AROUND_MAX);
 	struct stream *st = streams_meet(&s->streams, f->page, max);
-	uint32_t n;
-
-	if (st->window < FAULT_GOES_ON && fault_goes_on(s, f->page))
-		st->window = FAULT_GOES_ON < max ? FAULT_GOES_ON : max;
-	n = fault_run(s, f->page, st->window, GMM_PAGE_EMPTY);
+	bool goes_on = fault_goes_on(s, f->page);
+	uint32_t n = huge_fill(s, f->page, st->window >= FAULT_GOES_ON || goes_on);
 	unsigned done = 0;
 
+	if (n) {
+		streams_advance(st, s->huge.next);
+		return fault_zero_done(s, f, n);
+	}
+	if (st->window < FAULT_GOES_ON && goes_on)
+		st->window = FAULT_GOES_ON < max ? FAULT_GOES_ON : max;
+	n = fault_run(s, f->page, huge_clip(s, f->page, st->window), GMM_PAGE_EMPTY);
 	fault_zero_run(s, f->page, n, &done);
 	streams_advance(st, f->page + (done ? done : 1));
-	if (done == 0)
-		return FAULT_WAIT;
-	s->counters.demand_zero++;
-	s->counters.prefetched += done - 1;
-	latency_add(&s->counters.latency, now_ns() - f->since_ns);
-	return FAULT_SERVED;
+	return done ? fault_zero_done(s, f, done) : FAULT_WAIT;
 }
 
 /* A transfer that reads page p, not submitted yet; NULL: no frame or no transfer. */

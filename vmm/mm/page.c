@@ -109,3 +109,9 @@ void page_change(struct page_table *t, page_no p, page_word from, page_word to)
 	atomic_fetch_sub_explicit(&t->n_in[a], 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&t->n_in[b], 1, memory_order_relaxed);
 }
+
+void page_change_run(struct page_table *t, page_no p, uint64_t n, page_word to)
+{
+	for (uint64_t i = 0; i < n; i++)
+		page_change(t, p + (page_no)i, page_get(t, p + (page_no)i), to);
+}

@@ -151,12 +151,31 @@ static unsigned reclaim_take(struct gmm_space *s, page_no p, unsigned n)
 		reclaim_drop(s, r, p, n);
 		return n;
 	}
+	if (huge_mapped(s, p) != PAGE_NONE)
+		huge_used(s, p); /* the kernel splits it */
 	s->engine.ops->extract(&s->engine, region_hva(r, p), n, slots, &done);
 	for (unsigned i = 0; i < done; i++)
 		reclaim_extracted(s, p + i, slots[i]);
 	for (unsigned i = done; i < n; i++)
 		reclaim_put_back(s, p + i);
 	s->counters.busy += n - done;
+	return done;
+}
+
+/* A block that is one page to the kernel leaves as one. Returns how many pages left. */
+static unsigned reclaim_take_block(struct gmm_space *s, page_no block)
+{
+	bay_slot first;
+	unsigned done = huge_take(s, block, &first);
+
+	for (unsigned i = 0; done && i < GMM_HUGE_PAGES; i++) {
+		if (i < done) {
+			s->policy_ops->remove(s->policy, block + i);
+			reclaim_extracted(s, block + i, first + i);
+		} else {
+			reclaim_put_back(s, block + i);
+		}
+	}
 	return done;
 }
 
@@ -191,6 +210,23 @@ static unsigned reclaim_run(const struct gmm_space *s, const uint64_t *victims, 
 	return len;
 }
 
+/* Takes victims[0] and those of the n that can go with it. *len: how many of them that are. Returns
+ * how many pages left. */
+static unsigned reclaim_take_next(struct gmm_space *s, const uint64_t *victims, unsigned n,
+				  unsigned *len)
+{
+	page_no block = huge_mapped(s, (page_no)victims[0]);
+	unsigned left = block == PAGE_NONE ? 0 : reclaim_take_block(s, block);
+
+	if (left) {
+		for (*len = 1; *len < n && victims[*len] < block + GMM_HUGE_PAGES;)
+			++*len;
+		return left;
+	}
+	*len = reclaim_run(s, victims, n);
+	return reclaim_take(s, (page_no)victims[0], *len);
+}
+
 /* Asks the policy for up to n victims and takes them. Returns how many left. */
 static unsigned reclaim_evict(struct gmm_space *s, unsigned n, unsigned *n_tried)
 {
@@ -204,10 +240,8 @@ static unsigned reclaim_evict(struct gmm_space *s, unsigned n, unsigned *n_tried
 			victims[kept++] = victims[i];
 	/* No more to be had, or pages that may leave but cannot: that is all for now. */
 	*n_tried += picked ? picked : RECLAIM_TRIES;
-	for (unsigned i = 0; i < kept; i += len) {
-		len = reclaim_run(s, &victims[i], kept - i);
-		left += reclaim_take(s, (page_no)victims[i], len);
-	}
+	for (unsigned i = 0; i < kept; i += len)
+		left += reclaim_take_next(s, &victims[i], kept - i, &len);
 	if (kept && !left)
 		*n_tried += RECLAIM_TRIES;
 	return left;
@@ -222,6 +256,7 @@ static void reclaim_return(struct gmm_space *s, page_no p, bay_slot slot)
 		return;
 	}
 	page_change(&s->pages, p, space_word(s, p), page_make(GMM_PAGE_RESIDENT, GMM_SLOT_NONE));
+	huge_used(s, p);
 	reclaim_put_back(s, p);
 	space_changed(s);
 }

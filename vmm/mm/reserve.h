@@ -14,6 +14,20 @@ static inline void *reserve_map(size_t bytes)
 	return p == MAP_FAILED ? NULL : p;
 }
 
+/* The same at a multiple of `align`, a power of two. */
+static inline void *reserve_aligned(size_t bytes, size_t align)
+{
+	char *p = reserve_map(bytes + align);
+	size_t skip = p ? -(size_t)p & (align - 1) : 0;
+
+	if (!p)
+		return NULL;
+	if (skip)
+		munmap(p, skip);
+	munmap(p + skip + bytes, align - skip);
+	return p + skip;
+}
+
 static inline void reserve_unmap(void *p, size_t bytes)
 {
 	if (p)

@@ -15,6 +15,7 @@
 #include "clean.h"
 #include "fatal.h"
 #include "fault.h"
+#include "pagemap.h"
 #include "reclaim.h"
 #include "store/window.h"
 
@@ -114,12 +115,16 @@ static int space_setup(struct gmm_space *s, const struct gmm_space_config *confi
 	}
 	if (ret)
 		return ret;
+	ret = huge_init(&s->huge, config->huge, s->pages.n_reserved);
+	if (ret)
+		return ret;
 	pool_join(config->pool, &s->member, s->wake_fd);
 	ret = bay_init(&s->bay, &s->member);
 	if (ret)
 		return ret;
 	s->engine.uffd = &s->uffd;
 	s->engine.bay = &s->bay;
+	s->engine.pagemap = pagemap_open();
 	ret = s->engine.ops->setup(&s->engine);
 	if (ret)
 		return ret;
@@ -149,7 +154,7 @@ int gmm_space_new(const struct gmm_space_config *config, struct gmm_space **out)
 	s = calloc(1, sizeof(*s));
 	if (!s)
 		return -ENOMEM;
-	s->epoll_fd = s->wake_fd = s->timer_fd = s->uffd.fd = -1;
+	s->epoll_fd = s->wake_fd = s->timer_fd = s->uffd.fd = s->engine.pagemap = -1;
 	s->staged_head = s->staged_tail = BAY_NONE;
 	s->policy_ops = config->policy ? config->policy : gmm_policy_find(NULL);
 	s->pool = config->pool;
@@ -184,7 +189,7 @@ static void space_unmap(struct gmm_space *s)
 {
 	for (unsigned i = 0; i < s->layout.n_regions; i++)
 		munmap(s->layout.regions[i].hva, s->layout.regions[i].bytes);
-	for (bay_slot i = 0; s->bay.base && i < BAY_SLOTS; i++)
+	for (bay_slot i = 0; s->bay.base && i < BAY_ALL; i++)
 		if (s->bay.entries[i].stage != BAY_FREE)
 			bay_put_dirty(&s->bay, i);
 	bay_fini(&s->bay);
@@ -216,9 +221,12 @@ struct gmm_space *gmm_space_free(struct gmm_space *s)
 		pool_leave(&s->member);
 	}
 	uffd_close(&s->uffd);
+	if (s->engine.pagemap >= 0)
+		close(s->engine.pagemap);
 	if (s->policy)
 		s->policy_ops->free(s->policy);
 	page_table_fini(&s->pages);
+	huge_fini(&s->huge);
 	for (int *fd = (int[]){s->timer_fd, s->wake_fd, s->epoll_fd, -2}; *fd != -2; fd++)
 		if (*fd >= 0)
 			close(*fd);
@@ -442,15 +450,16 @@ static void space_idle(struct gmm_space *s)
 
 	if (pool_excess(s->pool) || s->n_waiting)
 		return;
-	if (s->bay.zero.n < SPACE_RESERVE) {
+	if (s->bay.n_zero < SPACE_RESERVE) {
 		bay_scrub(&s->bay, SPACE_SCRUB);
-		if (s->bay.zero.n < SPACE_RESERVE / 2 && available > 4 * SPACE_RESERVE &&
+		if (s->bay.n_zero < SPACE_RESERVE / 2 && available > 4 * SPACE_RESERVE &&
 		    s->counters.demand_zero)
 			bay_populate(&s->bay, SPACE_SCRUB);
 	}
 	if (bay_n_free(&s->bay) > SPACE_RESERVE + s->bay.floor &&
 	    now_ns() - s->served_ns > SPACE_DECAY_NS)
 		bay_trim(&s->bay, SPACE_SCRUB);
+	huge_gather(s);
 	if (s->store)
 		s->store->ops->maintain(s->store);
 }
@@ -475,7 +484,7 @@ static void space_set_timer(struct gmm_space *s)
 		in = blocked > now ? blocked - now : 1;
 	else if (s->n_waiting || s->n_staged || pool_excess(s->pool) ||
 		 bay_n_free(&s->bay) > SPACE_RESERVE + s->bay.floor ||
-		 s->transfers.n_free < SPACE_TRANSFERS)
+		 s->transfers.n_free < SPACE_TRANSFERS || huge_wants_to_gather(s))
 		in = SPACE_TICK_NS; /* transfers, too: io_uring may refuse to take them at first */
 	if (in == 0)
 		return;

@@ -15,15 +15,16 @@
 
 #include "counters.h"
 #include "engine/engine.h"
+#include "huge.h"
 #include "layout.h"
 #include "stall.h"
 #include "streams.h"
 
-#define SPACE_TRANSFERS 256u
-#define SPACE_WRITES_MAX 128u /* transfers that writes may have; reads find the rest */
-#define SPACE_WAITING 1024u   /* faults that wait for a frame; beyond, events stay unread */
-#define SPACE_EVENTS 64u
-#define TRANSFER_NONE UINT16_MAX
+#define SPACE_TRANSFERS	 256u
+#define SPACE_WRITES_MAX 128u  /* transfers that writes may have; reads find the rest */
+#define SPACE_WAITING	 1024u /* faults that wait for a frame; beyond, events stay unread */
+#define SPACE_EVENTS	 64u
+#define TRANSFER_NONE	 UINT16_MAX
 
 enum transfer_kind { TRANSFER_FREE, TRANSFER_READ, TRANSFER_WRITE };
 
@@ -40,7 +41,8 @@ struct transfer {
 	uint8_t n_tries;
 	uint8_t prefetch; /* nobody asked for it yet */
 	uint8_t again;	  /* a read that failed and is submitted again when it is looked at next */
-	uint8_t discard;  /* read: the content is not wanted any more. write: the page went on without it */
+	uint8_t discard;  /* read: the content is not wanted any more. write: the page went on
+			     without it */
 };
 
 /* A fault that could not be begun: no frame, no transfer. */
@@ -76,6 +78,7 @@ struct gmm_space {
 	struct page_table pages;
 	struct bay bay;
 	struct engine engine;
+	struct huge huge;
 	struct pool_member member;
 
 	struct transfers transfers;
@@ -93,14 +96,14 @@ struct gmm_space {
 	} block;
 	struct { /* see clean.h */
 		bool has_room;
-		page_no hand;	 /* where the sweep goes on */
-		uint64_t n_left; /* pages it has still to look at */
+		page_no hand;	     /* where the sweep goes on */
+		uint64_t n_left;     /* pages it has still to look at */
 		uint64_t trimmed_at; /* evictions when the policy was trimmed */
 	} clean;
 	uint64_t reclaim_asked; /* pages, by gmm_space_reclaim() */
 	bool reclaim_flush;	/* what it staged is written, too */
 	uint64_t served_ns;	/* when a frame was last needed */
-	uint32_t stamp_unit; /* evictions for one step of a stamp */
+	uint32_t stamp_unit;	/* evictions for one step of a stamp */
 
 	struct counters counters;
 	struct stall stall;

@@ -18,6 +18,7 @@ struct engine {
 	const struct engine_ops *ops;
 	const struct uffd *uffd;
 	struct bay *bay;
+	int pagemap; /* see pagemap.h; -1: none */
 };
 
 struct engine_ops {
@@ -38,12 +39,36 @@ struct engine_ops {
 	/* The same, but the slot stays the caller's, for one that a write still reads. */
 	int (*install_copy)(struct engine *e, char *hva, bay_slot slot);
 
-	/* Takes n pages out of the guest; slots[i] is a taken slot with page i's content. *done: how
-	 * many, from the first on, also on failure: -EBUSY (pinned, shared), -ENOMEM. */
+	/* Takes n pages out of the guest; slots[i] is a taken slot with page i's content. *done:
+	 * how many, from the first on, also on failure: -EBUSY (pinned, shared), -ENOMEM. */
 	int (*extract)(struct engine *e, char *hva, unsigned n, bay_slot *slots, unsigned *done);
+
+	/* Huge frames; NULL where the engine has none. hva is a multiple of 2 MiB. */
+
+	/* As fill_zero, for 512 pages. *one: they are one page of the kernel's now; it may have had
+	 * to make single ones of them. */
+	int (*fill_zero_huge)(struct engine *e, char *hva, unsigned *done, bool *one);
+
+	/* As extract, for 512 pages that are one page: slots *first to *first + 511. -ENOSPC: no
+	 * huge slot is vacant. */
+	int (*extract_huge)(struct engine *e, char *hva, bay_slot *first, unsigned *done);
+
+	/* Maps 512 taken slots from `first` on at hva, where no page is, and takes them over. On
+	 * failure they stay the caller's. *one: as above. */
+	int (*install_huge)(struct engine *e, char *hva, bay_slot first, bool *one);
+
+	/* Makes 512 single pages of one. 0 also where they are that already; -EBUSY (pinned),
+	 * -ENOMEM. */
+	int (*split)(struct engine *e, char *hva);
 };
 
 extern const struct engine_ops engine_move, engine_copy;
+
+/* Can this engine map huge frames on this host? */
+static inline bool engine_has_huge(const struct engine *e)
+{
+	return e->ops->fill_zero_huge && e->bay->has_huge;
+}
 
 /* Discards n resident pages at hva: their frames go back to the host. */
 int engine_discard(struct engine *e, char *hva, uint64_t n);

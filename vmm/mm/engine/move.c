@@ -3,11 +3,20 @@
  * No copy, no allocation, and the pool's count of frames does not change. The bay must be
  * registered with the userfaultfd that moves (mm/userfaultfd.c, validate_move_areas(), Linux
  * 6.8); registered for write protection only, its own first touches stay ordinary faults.
+ *
+ * A huge page moves as one entry if both addresses are multiples of 2 MiB and the destination has
+ * no page table yet (move_splits_huge_pmd(), Linux 6.8); else the kernel splits it and moves 512
+ * entries, which is right but slow. So nothing here depends on pages being huge.
  */
 #include "engine.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
+
+#include "fatal.h"
+#include "pagemap.h"
 
 /* The kernel answers EAGAIN when it lost a race for a page lock; it is rare and short. */
 #define MOVE_TRIES 16
@@ -28,10 +37,57 @@ static int move_bytes(struct engine *e, char *to, char *from, size_t bytes, size
 	return *done == bytes ? 0 : ret == -EAGAIN ? -EBUSY : ret;
 }
 
+/* Moving one page away makes the kernel split the huge page it is part of. */
+static int move_split(struct engine *e, char *hva)
+{
+	bay_slot slot;
+	size_t done;
+	int ret = bay_get_vacant(e->bay, 1, &slot), back = -EBUSY;
+
+	if (ret)
+		return ret;
+	ret = move_bytes(e, bay_hva(e->bay, slot), hva, GMM_PAGE_BYTES, &done);
+	for (unsigned i = 0; ret == 0 && back && i < 1000; i++)
+		back = move_bytes(e, hva, bay_hva(e->bay, slot), GMM_PAGE_BYTES, &done);
+	CHECK(ret || back == 0, "a page just split off cannot be put back (%d)", back);
+	bay_put_vacant(e->bay, slot);
+	return ret;
+}
+
+static int move_split_bay(void *user, char *hva)
+{
+	return move_split(user, hva);
+}
+
+static int move_register(void *user, char *hva, size_t bytes)
+{
+	const struct engine *e = user;
+
+	return uffd_register(e->uffd, hva, bytes, UFFDIO_REGISTER_MODE_WP);
+}
+
+/* Whoever switched transparent huge pages off gets none. */
+static bool move_host_has_huge(void)
+{
+	int fd = open("/sys/kernel/mm/transparent_hugepage/enabled", O_RDONLY | O_CLOEXEC);
+	char text[128] = "";
+	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+
+	if (fd >= 0)
+		close(fd);
+	return n > 0 && !strstr(text, "[never]");
+}
+
 static int move_setup(struct engine *e)
 {
-	return uffd_register(e->uffd, e->bay->base, (size_t)BAY_SLOTS << GMM_PAGE_SHIFT,
-			     UFFDIO_REGISTER_MODE_WP);
+	struct bay *b = e->bay;
+
+	b->split = move_split_bay;
+	b->renewed = move_register;
+	b->user = e;
+	if (move_host_has_huge())
+		bay_enable_huge(b);
+	return move_register(e, b->base, (size_t)BAY_ALL << GMM_PAGE_SHIFT);
 }
 
 /* How many of slots[0..n) stand side by side from the first on. */
@@ -66,8 +122,8 @@ static int move_fill_zero(struct engine *e, char *hva, unsigned n, unsigned *don
 	*done = 0;
 	if (n > ENGINE_BATCH_MAX)
 		n = ENGINE_BATCH_MAX;
-	if (n > e->bay->zero.n)
-		bay_populate(e->bay, n - e->bay->zero.n);
+	if (n > e->bay->n_zero)
+		bay_populate(e->bay, n - e->bay->n_zero);
 	while (have < n && (slots[have] = bay_get_zero(e->bay)) != BAY_NONE)
 		have++;
 	for (unsigned i = 0; i < have && ret == 0; i += len) {
@@ -82,7 +138,7 @@ static int move_fill_zero(struct engine *e, char *hva, unsigned n, unsigned *don
 	return ret ? ret : *done == n ? 0 : -ENOMEM;
 }
 
-static int move_install(struct engine *e, char *hva, bay_slot slot)
+static int move_flip(struct engine *e, char *hva, bay_slot slot)
 {
 	size_t done;
 	int ret = move_bytes(e, hva, bay_hva(e->bay, slot), GMM_PAGE_BYTES, &done);
@@ -101,10 +157,23 @@ static int move_install_copy(struct engine *e, char *hva, bay_slot slot)
 	if (other == BAY_NONE)
 		return -ENOMEM;
 	memcpy(bay_hva(e->bay, other), bay_hva(e->bay, slot), GMM_PAGE_BYTES);
-	ret = move_install(e, hva, other);
+	ret = move_flip(e, hva, other);
 	if (ret)
 		bay_put_dirty(e->bay, other);
 	return ret;
+}
+
+/* A page that is part of a huge one is copied as well: splitting takes a hundred times as long, and
+ * fails where another part of it is pinned. */
+static int move_install(struct engine *e, char *hva, bay_slot slot)
+{
+	int ret = -ENOMEM;
+
+	if (bay_is_whole(e->bay, slot))
+		ret = move_install_copy(e, hva, slot);
+	if (ret == 0)
+		bay_put_dirty(e->bay, slot);
+	return ret == -ENOMEM ? move_flip(e, hva, slot) : ret;
 }
 
 static int move_extract(struct engine *e, char *hva, unsigned n, bay_slot *slots, unsigned *done)
@@ -128,6 +197,74 @@ static int move_extract(struct engine *e, char *hva, unsigned n, bay_slot *slots
 	return ret;
 }
 
+/* 512 slots have been moved to hva. Where the kernel had to move single pages, the slots have a
+ * page table now and are returned one by one, which makes the bay renew them. */
+static bool move_huge_done(struct engine *e, const char *hva, bay_slot first)
+{
+	if (pagemap_is_huge(e->pagemap, hva, true)) {
+		bay_put_vacant_huge(e->bay, first);
+		return true;
+	}
+	for (unsigned i = 0; i < GMM_HUGE_PAGES; i++)
+		bay_put_vacant(e->bay, first + i);
+	return false;
+}
+
+static int move_fill_zero_huge(struct engine *e, char *hva, unsigned *done, bool *one)
+{
+	bay_slot first = bay_get_zero_huge(e->bay);
+	size_t bytes;
+	int ret;
+
+	*done = 0;
+	*one = false;
+	if (first == BAY_NONE)
+		return -ENOMEM;
+	ret = move_bytes(e, hva, bay_hva(e->bay, first), GMM_HUGE_BYTES, &bytes);
+	*done = (unsigned)(bytes >> GMM_PAGE_SHIFT);
+	if (ret == 0)
+		*one = move_huge_done(e, hva, first);
+	for (unsigned i = 0; i < GMM_HUGE_PAGES && ret; i++)
+		if (i < *done)
+			bay_put_vacant(e->bay, first + i);
+		else
+			bay_put_zero(e->bay, first + i);
+	return ret;
+}
+
+static int move_extract_huge(struct engine *e, char *hva, bay_slot *first, unsigned *done)
+{
+	size_t bytes;
+	int ret;
+
+	*done = 0;
+	*first = bay_get_vacant_huge(e->bay);
+	if (*first == BAY_NONE)
+		return -ENOSPC;
+	ret = move_bytes(e, bay_hva(e->bay, *first), hva, GMM_HUGE_BYTES, &bytes);
+	*done = (unsigned)(bytes >> GMM_PAGE_SHIFT);
+	if (*done == 0)
+		bay_put_vacant_huge(e->bay, *first);
+	else
+		for (unsigned i = *done; i < GMM_HUGE_PAGES; i++)
+			bay_put_vacant(e->bay, *first + i);
+	return ret;
+}
+
+static int move_install_huge(struct engine *e, char *hva, bay_slot first, bool *one)
+{
+	char *from = bay_hva(e->bay, first);
+	size_t bytes, back;
+	int ret = move_bytes(e, hva, from, GMM_HUGE_BYTES, &bytes);
+
+	if (ret == 0)
+		*one = move_huge_done(e, hva, first);
+	else if (bytes) /* some went: they come back */
+		CHECK(move_bytes(e, from, hva, bytes, &back) == 0,
+		      "pages just moved cannot be moved back (%d)", ret);
+	return ret;
+}
+
 const struct engine_ops engine_move = {
 	.name = "move",
 	.features = UFFD_FEATURE_MOVE | UFFD_FEATURE_PAGEFAULT_FLAG_WP,
@@ -136,4 +273,8 @@ const struct engine_ops engine_move = {
 	.install = move_install,
 	.install_copy = move_install_copy,
 	.extract = move_extract,
+	.fill_zero_huge = move_fill_zero_huge,
+	.extract_huge = move_extract_huge,
+	.install_huge = move_install_huge,
+	.split = move_split,
 };
