@@ -136,15 +136,22 @@ struct gmm_store_file_config {
 GMM_API int gmm_store_file_new(const struct gmm_store_file_config *config,
 			       struct gmm_store **out);
 
-struct gmm_store_ram_config {
-	uint32_t size;		 /* sizeof(struct gmm_store_ram_config) */
-	uint64_t capacity_bytes; /* compressed bytes it may hold, at least 1 MiB */
+enum gmm_store_codec {
+	GMM_STORE_LZ4,	/* fastest */
+	GMM_STORE_ZSTD, /* smaller, several times slower */
 };
 
-/* Makes a store of lz4-compressed pages in this process's memory. A page that
- * does not shrink to three quarters is refused with -E2BIG, so that a tier passes
- * it on. Memory is taken as it fills, and given back in maintain(). Errors: -EINVAL
- * (capacity: less than 1 MiB, more than 64 GiB), -ENOMEM. */
+struct gmm_store_ram_config {
+	uint32_t size; /* sizeof(struct gmm_store_ram_config) */
+	enum gmm_store_codec codec;
+	uint64_t capacity_bytes; /* memory that it may take in all, at least 1 MiB */
+};
+
+/* Makes a store of compressed pages in this process's memory. A page that does not shrink to
+ * three quarters is refused with -E2BIG, so that a tier passes it on. The capacity counts
+ * compressed bytes with all that keeping them costs. Memory is taken as it fills, and
+ * given back in maintain(). Errors: -EINVAL (capacity: less than 1 MiB, more than 64 GiB; codec),
+ * -ENOMEM. */
 GMM_API int gmm_store_ram_new(const struct gmm_store_ram_config *config,
 			      struct gmm_store **out);
 
@@ -170,7 +177,7 @@ GMM_API int gmm_store_faulty_new(struct gmm_store *under, gmm_store_fail_fn *fai
 /* Makes a store from a description:
  *   file:PATH[,size=SIZE]    a new file, or a block device (gmm_store_file_new)
  *   file[,size=SIZE]         an unlinked file in $TMPDIR or /var/tmp
- *   ram[:SIZE]               compressed memory; SIZE counts compressed bytes
+ *   ram[:SIZE][,codec=NAME]  compressed memory; SIZE counts compressed bytes; lz4 or zstd
  *   same                     pages filled with one word; for tiers
  *   tier:A+B[+C]             a chain of these, fastest first; `same` goes before them unasked
  *   off                      none: *out is NULL

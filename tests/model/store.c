@@ -338,6 +338,7 @@ START_TEST(ram_stores)
 {
 	run("ram", parse("ram:1M"), false, N_STEPS);
 	run("ram, large", parse("ram:64M"), false, N_STEPS);
+	run("ram, zstd", parse("ram:4M,codec=zstd"), false, N_STEPS);
 	run("same", parse("same"), false, N_STEPS);
 	run("ram, faulty", faulty(parse("ram:1M")), true, N_STEPS);
 }

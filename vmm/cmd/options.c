@@ -33,7 +33,8 @@ static const struct argp_option options[] = {
 	{"limit", 'l', "SIZE", 0, "Host frames that may back it (default: as much as memory)", 0},
 	{"cpus", 'c', "N", 0, "Virtual CPUs (default 1)", 0},
 	{"swap", 's', "SPEC", 0,
-	 "Where evicted pages go: file:PATH[,size=SIZE], ram[:SIZE], tier:A+B, or off "
+	 "Where evicted pages go: file:PATH[,size=SIZE], ram[:SIZE][,codec=zstd], "
+	 "tier:A+B, or off "
 	 "(default: a private unlinked file in $TMPDIR)",
 	 0},
 	{"balloon", 'b', "SPEC", 0, "off, auto, or how much the guest is to give up (default off)",

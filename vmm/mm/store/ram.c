@@ -1,28 +1,19 @@
-/* The ram store: lz4-compressed pages in this process's memory.
+/* The ram store: compressed pages in this process's memory.
  *
  * All is done inside submit(). A page that does not shrink below three quarters is refused with
- * -E2BIG: it would not pay. A slot is the name of an object in the spans (spans.h).
+ * -E2BIG: it would not pay. A slot is the name of an object in the spans (spans.h), which keep the
+ * page's checksum beside what it shrank to: a page is compared with it after it was unpacked, so
+ * that a bit that changed, and an unpacker that errs, are both noticed.
  */
-#include <errno.h>
-#include <lz4.h>
-#include <stdlib.h>
+#include "store/ram.h"
 
-#include "store/ended.h"
-#include "store/spans.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <xxhash.h>
 
 #define MIN_CAPACITY (UINT64_C(1) << 20)
-#define WORTH_BYTES  ((int)(SPAN_OBJECT_MAX - SPAN_HEAD_BYTES))
 /* Free spans given back in one maintain(), 2 MiB: some hundred microseconds. */
 #define TRIM_SPANS 64u
-
-struct ram {
-	struct gmm_store base;
-	struct ended ended;
-	struct spans spans;
-	struct gmm_store_stats stats;
-	void *lz4_state;
-	char buffer[SPAN_OBJECT_MAX];
-};
 
 static struct ram *ram_of(struct gmm_store *st)
 {
@@ -31,43 +22,44 @@ static struct ram *ram_of(struct gmm_store *st)
 
 static int ram_write(struct ram *r, struct gmm_store_io *io)
 {
-	int bytes = LZ4_compress_fast_extState(r->lz4_state, io->page, r->buffer,
-					       (int)GMM_PAGE_BYTES, WORTH_BYTES, 1);
+	unsigned bytes = codec_pack(&r->codec, io->page, r->buffer, sizeof(r->buffer));
 	uint64_t name;
 
 	io->slot = GMM_SLOT_NONE;
-	if (bytes <= 0)
+	if (!bytes)
 		return -E2BIG;
-	name = spans_add(&r->spans, r->buffer, (unsigned)bytes);
+	name = spans_add(&r->spans, r->buffer, bytes, XXH3_64bits(io->page, GMM_PAGE_BYTES));
 	if (name == SPAN_NO_OBJECT)
 		return -ENOSPC;
 	io->slot = name;
 	r->stats.writes++;
-	r->stats.written_bytes += (unsigned)bytes;
+	r->stats.written_bytes += bytes;
 	r->stats.n_slots_used++;
 	return 0;
 }
 
 static int ram_read(struct ram *r, struct gmm_store_io *io)
 {
-	unsigned bytes;
-	const void *contents = spans_get(&r->spans, io->slot, &bytes);
+	struct span_object object;
 
-	if (LZ4_decompress_safe(contents, io->page, (int)bytes, (int)GMM_PAGE_BYTES) !=
-	    (int)GMM_PAGE_BYTES)
+	if (!spans_get(&r->spans, io->slot, &object))
 		return -EBADMSG;
 	r->stats.reads++;
-	r->stats.read_bytes += bytes;
+	r->stats.read_bytes += object.bytes;
+	if (object.bytes > sizeof(r->buffer) ||
+	    !codec_unpack(&r->codec, object.contents, object.bytes, io->page) ||
+	    XXH3_64bits(io->page, GMM_PAGE_BYTES) != object.sum)
+		return -EBADMSG;
 	return 0;
 }
 
 static int ram_submit(struct gmm_store *st, struct gmm_store_io *const *ios, unsigned n)
 {
 	struct ram *r = ram_of(st);
-	unsigned bytes;
+	struct span_object object;
 
 	for (unsigned i = 0; i < n; i++)
-		if (ios[i]->verb == GMM_STORE_READ && !spans_get(&r->spans, ios[i]->slot, &bytes))
+		if (ios[i]->verb == GMM_STORE_READ && !spans_get(&r->spans, ios[i]->slot, &object))
 			return -EINVAL;
 	for (unsigned i = 0; i < n; i++) {
 		ios[i]->result =
@@ -110,7 +102,7 @@ static void ram_stats(struct gmm_store *st, struct gmm_store_stats *out)
 
 	*out = r->stats;
 	out->held_bytes = spans_held_bytes(&r->spans);
-	out->fixed_bytes = sizeof(*r) - sizeof(r->spans) + (uint64_t)LZ4_sizeofState();
+	out->fixed_bytes = sizeof(*r) + codec_bytes(&r->codec);
 	out->metadata_bytes = spans_metadata_bytes(&r->spans);
 	out->flags = GMM_STORE_ASYNC;
 }
@@ -120,7 +112,7 @@ static void ram_free(struct gmm_store *st)
 	struct ram *r = ram_of(st);
 
 	spans_fini(&r->spans);
-	free(r->lz4_state);
+	codec_fini(&r->codec);
 	free(r);
 }
 
@@ -141,15 +133,15 @@ int gmm_store_ram_new(const struct gmm_store_ram_config *config, struct gmm_stor
 	struct ram *r;
 
 	if (config->size != sizeof(*config) || config->capacity_bytes < MIN_CAPACITY ||
-	    config->capacity_bytes / SPAN_BYTES > UINT64_C(1) << (33 - SPAN_INDEX_BITS))
+	    config->capacity_bytes / SPAN_BYTES > SPANS_MAX || config->codec > GMM_STORE_ZSTD)
 		return -EINVAL;
 	r = calloc(1, sizeof(*r));
 	if (!r)
 		return -ENOMEM;
 	r->base.ops = &ram_ops;
 	ended_init(&r->ended);
-	r->lz4_state = malloc((size_t)LZ4_sizeofState());
-	if (!r->lz4_state || spans_init(&r->spans, config->capacity_bytes) < 0) {
+	if (codec_init(&r->codec, config->codec) < 0 ||
+	    spans_init(&r->spans, config->capacity_bytes) < 0) {
 		ram_free(&r->base);
 		return -ENOMEM;
 	}

@@ -180,18 +180,37 @@ static int make_file(char *text, uint64_t bytes, struct gmm_store **out, const s
 	return error ? file_failed(error, config.path, bytes, words) : 0;
 }
 
-static int make_ram(const char *text, uint64_t bytes, struct gmm_store **out,
-		    const struct words *words)
+static int get_codec(const char *text, enum gmm_store_codec *out, const struct words *words)
+{
+	bool is_zstd = strcmp(text, "zstd") == 0;
+
+	if (!is_zstd && strcmp(text, "lz4") != 0) {
+		say(words, "swap: '%s' is no codec; there are lz4 and zstd", text);
+		return -EINVAL;
+	}
+	*out = is_zstd ? GMM_STORE_ZSTD : GMM_STORE_LZ4;
+	return 0;
+}
+
+/* `text` is what follows "ram": "", ":SIZE", then ",codec=NAME" or not. */
+static int make_ram(char *text, uint64_t bytes, struct gmm_store **out, const struct words *words)
 {
 	struct gmm_store_ram_config config = {.size = sizeof(config)};
+	char *codec = strstr(text, ",codec=");
 	int error;
 
+	if (codec) {
+		*codec = '\0';
+		error = get_codec(codec + strlen(",codec="), &config.codec, words);
+		if (error)
+			return error;
+	}
 	if (*text == ':') {
 		error = get_size(text + 1, &bytes, words);
 		if (error)
 			return error;
 	} else if (*text) {
-		say(words, "swap: 'ram%s' is no store; give ram[:SIZE]", text);
+		say(words, "swap: 'ram%s' is no store; give ram[:SIZE][,codec=zstd]", text);
 		return -EINVAL;
 	}
 	config.capacity_bytes = bytes;
