@@ -121,6 +121,7 @@ struct gmm_stats {
 		uint64_t split;	   /* made single pages of */
 		uint64_t gathered; /* put together again from single pages */
 	} huge;
+	uint64_t free_taken; /* not evicted, but dropped, for they were free in the guest's allocator */
 };
 
 /* Errors: -EINVAL, -ENOMEM, -EPERM (userfaultfd refused: needs vm.unprivileged_userfaultfd=1,

@@ -46,6 +46,7 @@ static struct run_stats example(void)
 		.stall_full_ns = 26,
 		.stall_some_avg = {1.5, 50, 100},
 		.metadata_bytes = 27,
+		.free_taken = 28,
 	};
 	return st;
 }
@@ -76,6 +77,7 @@ static const struct {
 	{"reclaim", "clean", 17},
 	{"reclaim", "written", 18},
 	{"reclaim", "dropped", 19},
+	{"reclaim", "free_taken", 28},
 	{"store", "reads", 20},
 	{"store", "writes", 21},
 	{"store", "read_bytes", 22},

@@ -25,10 +25,11 @@ static json_t *faults_json(const struct run_stats *st)
 
 static json_t *reclaim_json(const struct gmm_stats *mm)
 {
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "evicted", num(mm->reclaim.evicted),
-			 "zero", num(mm->reclaim.zero), "clean", num(mm->reclaim.clean), "written",
-			 num(mm->reclaim.written), "dropped", num(mm->reclaim.dropped), "busy",
-			 num(mm->reclaim.busy), "failed", num(mm->reclaim.failed));
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "evicted",
+			 num(mm->reclaim.evicted), "zero", num(mm->reclaim.zero), "clean",
+			 num(mm->reclaim.clean), "written", num(mm->reclaim.written), "dropped",
+			 num(mm->reclaim.dropped), "busy", num(mm->reclaim.busy), "failed",
+			 num(mm->reclaim.failed), "free_taken", num(mm->free_taken));
 }
 
 static json_t *store_json(const struct gmm_stats *mm)

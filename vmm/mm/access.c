@@ -316,13 +316,11 @@ static uint64_t discard_resident(struct gmm_space *s, page_no p, uint64_t n, enu
 	if (!discard_frames(s, p, n))
 		return 0;
 	for (page_no q = p; q < p + n; q++) {
-		page_word w = space_word(s, q);
-
-		discard_slot(s, page_payload(w));
+		discard_slot(s, page_payload(space_word(s, q)));
 		if (s->policy)
 			s->policy_ops->remove(s->policy, q);
-		page_change(&s->pages, q, w, page_make(to, 0));
 	}
+	page_change_run(&s->pages, p, n, page_make(to, 0));
 	return n;
 }
 
@@ -332,6 +330,11 @@ uint64_t access_discard_run(struct gmm_space *s, page_no p, uint64_t n, enum gmm
 	page_no q = p, start;
 
 	while (q < end) {
+		if (to == GMM_PAGE_EMPTY && page_state(space_word(s, q)) == to) {
+			q++;
+			n_done++;
+			continue;
+		}
 		for (start = q; q < end && discard_is_resident(s, q); q++)
 			;
 		if (q > start)
@@ -414,6 +417,8 @@ int gmm_space_states(struct gmm_space *s, gmm_gfn gfn, uint64_t n_pages, uint8_t
 			return -EFAULT;
 		states[i] = (uint8_t)page_state(
 			space_word(s, access_page(r, (gfn.v + i) << GMM_PAGE_SHIFT)));
+		if (states[i] == GMM_PAGE_EMPTY && taken_has(&s->taken, gfn.v + i))
+			states[i] = GMM_PAGE_BALLOONED;
 	}
 	return 0;
 }

@@ -22,7 +22,7 @@ uint64_t latency_at(const struct latency *l, unsigned per_mille);
 
 struct counters {
 	uint64_t demand_zero, swap_in, rescue, prefetched, prefetch_used, poison;
-	uint64_t evicted, zero, clean, written, dropped, busy, failed;
+	uint64_t evicted, zero, clean, written, dropped, busy, failed, free_taken;
 	struct latency latency;
 };
 

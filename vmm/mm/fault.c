@@ -34,7 +34,8 @@ static uint32_t fault_run(const struct gmm_space *s, page_no p, uint32_t n,
 	uint64_t end = r->first + region_n_pages(r);
 	uint32_t len = 1;
 
-	while (len < n && p + len < end && page_state(space_word(s, p + len)) == state)
+	while (len < n && p + len < end && page_state(space_word(s, p + len)) == state &&
+	       !(state == GMM_PAGE_EMPTY && space_is_taken(s, r, p + len)))
 		len++;
 	return len;
 }

@@ -172,7 +172,7 @@ static bool huge_fill_block(struct gmm_space *s, page_no block)
 static bool huge_is_fresh(const struct gmm_space *s, page_no block)
 {
 	return block < s->pages.n_pages && huge_block(s, block) == block && huge_fits(s, 1) &&
-	       huge_all(s, block, GMM_PAGE_EMPTY);
+	       huge_all(s, block, GMM_PAGE_EMPTY) && !space_some_taken(s, block);
 }
 
 /* A fault makes the kernel set up a page table before it is told to us (do_anonymous_page()). Where

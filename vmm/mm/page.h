@@ -19,7 +19,7 @@
 #include <guestmm/space.h>
 #include <guestmm/store.h>
 
-#define PAGE_HOLDS_MAX 255u
+#define PAGE_HOLDS_MAX	255u
 #define PAGE_STAMP_BITS 12
 
 enum page_flag {
@@ -110,7 +110,8 @@ bool page_edge_is_legal(enum gmm_page_state from, enum gmm_page_state to);
  * must be as the caller last saw it: anything else is a bug that would lose content. */
 void page_change(struct page_table *t, page_no p, page_word from, page_word to);
 
-/* The same for n pages from p on, whatever their words are now; all become `to`. */
+/* The same for n pages from p on, whatever their words are now; all become `to`. By the words' only
+ * writer: their lock is held. */
 void page_change_run(struct page_table *t, page_no p, uint64_t n, page_word to);
 
 const char *page_state_name(enum gmm_page_state state);

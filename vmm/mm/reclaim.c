@@ -426,6 +426,18 @@ static uint64_t reclaim_need(struct gmm_space *s, const struct marks *m)
 	return want > have ? want - have : 0;
 }
 
+uint64_t reclaim_wants(struct gmm_space *s)
+{
+	struct marks m = reclaim_marks(s);
+
+	return s->policy ? reclaim_need(s, &m) : 0;
+}
+
+void reclaim_had(struct gmm_space *s, uint64_t n)
+{
+	s->reclaim_asked -= clamp(n, 0, s->reclaim_asked);
+}
+
 /* Pages to write now: frames are short, or the queue is longer than a second chance needs. */
 static uint64_t reclaim_to_write(struct gmm_space *s, const struct marks *m)
 {

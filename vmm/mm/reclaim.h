@@ -8,6 +8,10 @@
  * True: more is left to do at once. */
 bool reclaim_balance(struct gmm_space *s);
 
+/* Pages that it would take now, and how many of them were found elsewhere. */
+uint64_t reclaim_wants(struct gmm_space *s);
+void reclaim_had(struct gmm_space *s, uint64_t n);
+
 /* A write ended: the page is SWAPPED, or it goes back to the guest. */
 void reclaim_write_ended(struct gmm_space *s, struct transfer *x);
 

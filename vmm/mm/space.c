@@ -227,6 +227,7 @@ struct gmm_space *gmm_space_free(struct gmm_space *s)
 		s->policy_ops->free(s->policy);
 	page_table_fini(&s->pages);
 	huge_fini(&s->huge);
+	taken_fini(&s->taken);
 	for (int *fd = (int[]){s->timer_fd, s->wake_fd, s->epoll_fd, -2}; *fd != -2; fd++)
 		if (*fd >= 0)
 			close(*fd);
@@ -493,6 +494,19 @@ static void space_set_timer(struct gmm_space *s)
 	timerfd_settime(s->timer_fd, 0, &t, NULL);
 }
 
+/* What is free in the guest goes before anything is evicted. True: there is more of it, and that
+ * is worth another call before reclaim's turn. */
+static bool space_relieve(struct gmm_space *s)
+{
+	uint64_t want = s->relief.take ? reclaim_wants(s) : 0, had;
+
+	if (want == 0)
+		return false;
+	had = s->relief.take(s->relief.user, want);
+	reclaim_had(s, had);
+	return had && had < want && reclaim_wants(s) > 0;
+}
+
 static int space_dispatch_locked(struct gmm_space *s)
 {
 	unsigned n_read;
@@ -515,7 +529,7 @@ static int space_dispatch_locked(struct gmm_space *s)
 	if (s->n_waiting)
 		space_serve_waiting(s);
 	clean_balance(s);
-	more = reclaim_balance(s);
+	more = space_relieve(s) || reclaim_balance(s);
 	/* A store that works in memory has ended already what was begun above, and has no
 	 * descriptor to tell of it. */
 	reaped |= space_reap(s);

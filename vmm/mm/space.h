@@ -19,6 +19,7 @@
 #include "layout.h"
 #include "stall.h"
 #include "streams.h"
+#include "taken.h"
 
 #define SPACE_TRANSFERS	 256u
 #define SPACE_WRITES_MAX 128u  /* transfers that writes may have; reads find the rest */
@@ -80,6 +81,11 @@ struct gmm_space {
 	struct engine engine;
 	struct huge huge;
 	struct pool_member member;
+	struct taken taken; /* by the balloon, out of the guest's allocator: see shared_frames.c */
+	struct {	    /* drops what is free in the guest, up to `want` pages or so, and */
+		uint64_t (*take)(void *user, uint64_t want); /* says how many; NULL: nobody knows */
+		void *user;
+	} relief;
 
 	struct transfers transfers;
 	bay_slot staged_head, staged_tail; /* evicted, not written yet, oldest first */
@@ -120,6 +126,20 @@ static inline page_word space_word(const struct gmm_space *s, page_no p)
 static inline char *space_hva(const struct gmm_space *s, page_no p)
 {
 	return region_hva(layout_find_page(&s->layout, p), p);
+}
+
+/* Is page p of r, EMPTY, one that the balloon took? Nothing is to be brought in for it unasked. */
+static inline bool space_is_taken(const struct gmm_space *s, const struct region *r, page_no p)
+{
+	return taken_has(&s->taken, region_gpa(r, p) >> GMM_PAGE_SHIFT);
+}
+
+/* Any page of the block of 512 that begins with p? */
+static inline bool space_some_taken(const struct gmm_space *s, page_no p)
+{
+	uint64_t gpa = region_gpa(layout_find_page(&s->layout, p), p);
+
+	return taken_has_some(&s->taken, gpa >> GMM_HUGE_SHIFT);
 }
 
 /* Frames a fault could have at once. */

@@ -56,6 +56,7 @@ static void stats_counters(const struct counters *c, struct gmm_stats *out)
 	out->reclaim.dropped = c->dropped;
 	out->reclaim.busy = c->busy;
 	out->reclaim.failed = c->failed;
+	out->free_taken = c->free_taken;
 }
 
 static void stats_all(struct gmm_space *s, struct gmm_stats *out)
@@ -70,7 +71,8 @@ static void stats_all(struct gmm_space *s, struct gmm_stats *out)
 	out->resident_bytes = atomic_load(&s->member.used_pages) << GMM_PAGE_SHIFT;
 	out->resident_peak_bytes = atomic_load(&s->pool->peak_pages) << GMM_PAGE_SHIFT;
 	out->swapped_bytes = pages_in(s, GMM_PAGE_SWAPPED) << GMM_PAGE_SHIFT;
-	out->ballooned_bytes = pages_in(s, GMM_PAGE_BALLOONED) << GMM_PAGE_SHIFT;
+	out->ballooned_bytes = (pages_in(s, GMM_PAGE_BALLOONED) + taken_n(&s->taken))
+			       << GMM_PAGE_SHIFT;
 	out->evicting_bytes = pages_in(s, GMM_PAGE_EVICTING) << GMM_PAGE_SHIFT;
 	out->poisoned_pages = pages_in(s, GMM_PAGE_POISONED);
 	stats_windows(s, out);
@@ -80,7 +82,7 @@ static void stats_all(struct gmm_space *s, struct gmm_stats *out)
 	out->stall_full_ns = s->stall.full_ns;
 	memcpy(out->stall_some_avg, s->stall.some_avg, sizeof(out->stall_some_avg));
 	memcpy(out->stall_full_avg, s->stall.full_avg, sizeof(out->stall_full_avg));
-	out->metadata_bytes = clean_metadata_bytes(s, &out->io);
+	out->metadata_bytes = clean_metadata_bytes(s, &out->io) + taken_bytes(&s->taken);
 	out->fixed_bytes = sizeof(*s) + s->bay.metadata_bytes + out->io.fixed_bytes;
 	out->huge_bytes = s->huge.n_mapped << GMM_HUGE_SHIFT;
 	out->huge.filled = s->huge.n_filled;
