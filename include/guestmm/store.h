@@ -52,14 +52,16 @@ struct gmm_store_stats {
 	uint64_t read_bytes, written_bytes; /* bytes that went to or came from it */
 	uint64_t errors;		    /* operations that ended with an error */
 	uint64_t n_slots_used, n_slots;	    /* n_slots: 0 where there is no fixed number */
-	uint64_t metadata_bytes;	    /* host memory its bookkeeping takes: what grows with the slots, */
-	uint64_t fixed_bytes;		    /* and what it takes however few there are */
-	uint64_t held_bytes;		    /* host memory that holds stored pages (ram) */
-	uint32_t flags;			    /* GMM_STORE_ASYNC, GMM_STORE_DIRECT */
+	uint64_t metadata_bytes; /* host memory its bookkeeping takes: what grows with the slots, */
+	uint64_t fixed_bytes;	 /* and what it takes however few there are */
+	uint64_t held_bytes;	 /* host memory that holds stored pages (ram) */
+	uint32_t flags;		 /* GMM_STORE_ASYNC, GMM_STORE_DIRECT */
 };
 
-#define GMM_STORE_ASYNC	 (1u << 0) /* submit() does not wait for a device */
-#define GMM_STORE_DIRECT (1u << 1) /* past the page cache */
+#define GMM_STORE_ASYNC	    (1u << 0) /* submit() does not wait for a device */
+#define GMM_STORE_DIRECT    (1u << 1) /* past the page cache */
+#define GMM_STORE_ENCRYPTED (1u << 2) /* all that reaches a device is encrypted */
+#define GMM_STORE_PLAIN	    (1u << 3) /* what reaches a device is not */
 
 struct gmm_store;
 
@@ -111,12 +113,13 @@ struct gmm_store {
 };
 
 struct gmm_store_file_config {
-	uint32_t size;		/* sizeof(struct gmm_store_file_config) */
-	const char *path;	/* NULL: an unlinked file in $TMPDIR, else /var/tmp */
+	uint32_t size;		 /* sizeof(struct gmm_store_file_config) */
+	const char *path;	 /* NULL: an unlinked file in $TMPDIR, else /var/tmp */
 	uint64_t capacity_bytes; /* a multiple of 4 KiB, 1 MiB to 16 TiB */
-	uint32_t queue_depth;	/* 0: 128 */
-	bool no_direct;		/* do not even try O_DIRECT */
-	bool no_uring;		/* do not even try io_uring */
+	uint32_t queue_depth;	 /* 0: 128 */
+	bool no_direct;		 /* do not even try O_DIRECT */
+	bool no_uring;		 /* do not even try io_uring */
+	bool encrypt;		 /* what reaches the file or device */
 };
 
 /* Makes a store in a file. With a path the file is created there exclusively with
@@ -129,12 +132,18 @@ struct gmm_store_file_config {
  * filter), submit() does the transfers itself and waits for them: fd() is -1 then and
  * GMM_STORE_ASYNC is missing in the statistics.
  *
+ * With `encrypt` each page is encrypted with AES-256-XTS, its slot's number being the tweak, under
+ * a key that is made here and never leaves the process: it is locked in memory, left out of core
+ * dumps and children, and wiped in free(). That hides contents. It does not hide which slots are
+ * written and when, nor that a slot's content, or an aligned 16 bytes of it, is what it was
+ * once before; whether something was changed is told by the checksums, as without it.
+ *
  * Errors: -EEXIST (there is such a file already), -EISDIR, -EACCES, -ENOENT, -EROFS,
  * -EBUSY (the device is in use), -ENOSPC (not even 1 MiB is free, or the device is
  * smaller than capacity_bytes), -EFBIG (capacity_bytes is more than the file size limit,
- * ulimit -f, or than the file system can do), -EIO, -EINVAL (capacity), -ENOMEM, -EMFILE. */
-GMM_API int gmm_store_file_new(const struct gmm_store_file_config *config,
-			       struct gmm_store **out);
+ * ulimit -f, or than the file system can do), -ENOLCK (the key cannot be locked in memory:
+ * ulimit -l), -ENOTSUP (OpenSSL has no AES-256-XTS), -EIO, -EINVAL (capacity), -ENOMEM, -EMFILE. */
+GMM_API int gmm_store_file_new(const struct gmm_store_file_config *config, struct gmm_store **out);
 
 enum gmm_store_codec {
 	GMM_STORE_LZ4,	/* fastest */
@@ -152,8 +161,7 @@ struct gmm_store_ram_config {
  * compressed bytes with all that keeping them costs. Memory is taken as it fills, and
  * given back in maintain(). Errors: -EINVAL (capacity: less than 1 MiB, more than 64 GiB; codec),
  * -ENOMEM. */
-GMM_API int gmm_store_ram_new(const struct gmm_store_ram_config *config,
-			      struct gmm_store **out);
+GMM_API int gmm_store_ram_new(const struct gmm_store_ram_config *config, struct gmm_store **out);
 
 /* Makes a store of pages filled with one 32-bit word, which cost nothing at all: the
  * word is the slot. All other pages are refused with -E2BIG: it stands first in a
@@ -164,8 +172,7 @@ GMM_API int gmm_store_same_new(struct gmm_store **out);
  * upper store is full its coldest pages are written back to the next one down.
  * Owns the given stores on success. 2 to 4 of them. A store below that is asked to
  * accept more than it can is waited for. Errors: -EINVAL, -ENOMEM, -EMFILE. */
-GMM_API int gmm_store_tier_new(struct gmm_store *const *stores, unsigned n,
-			       struct gmm_store **out);
+GMM_API int gmm_store_tier_new(struct gmm_store *const *stores, unsigned n, struct gmm_store **out);
 
 /* Wraps a store for tests: makes every operation that `fail` picks end with the
  * errno it returns (0: let it pass). n_seen counts the operations before this one.
@@ -187,6 +194,16 @@ GMM_API int gmm_store_faulty_new(struct gmm_store *under, gmm_store_fail_fn *fai
  * stores. */
 GMM_API int gmm_store_parse(const char *spec, uint64_t default_bytes, struct gmm_store **out,
 			    char *error, size_t error_bytes);
+
+struct gmm_store_parse_config {
+	uint32_t size; /* sizeof(struct gmm_store_parse_config) */
+	bool encrypt;  /* every file or device of the description; what stays in memory is not */
+	uint64_t default_bytes;
+};
+
+/* As gmm_store_parse(), with more to ask for. */
+GMM_API int gmm_store_parse_with(const char *spec, const struct gmm_store_parse_config *config,
+				 struct gmm_store **out, char *error, size_t error_bytes);
 
 /* Frees a store of any kind and what it made. Takes NULL, returns NULL. */
 GMM_API struct gmm_store *gmm_store_free(struct gmm_store *st);

@@ -143,17 +143,19 @@ static void run(const struct measure *m)
 
 struct write_arg {
 	unsigned batch, flight; /* pages */
-	const char *spec;
+	bool encrypt;
 	char *pages; /* as many as in flight */
 	uint64_t n_device_ops;
 };
 
-static struct gmm_store *store_new(const char *spec)
+static struct gmm_store *store_new(const char *spec, bool encrypt)
 {
+	const struct gmm_store_parse_config config = {
+		.size = sizeof(config), .encrypt = encrypt, .default_bytes = UINT64_C(1) << 30};
 	struct gmm_store *st = NULL;
 	char error[256];
 
-	if (gmm_store_parse(spec, UINT64_C(1) << 30, &st, error, sizeof(error)))
+	if (gmm_store_parse_with(spec, &config, &st, error, sizeof(error)))
 		die(error);
 	return st;
 }
@@ -170,7 +172,7 @@ static void wait_readable(struct gmm_store *st)
 static double write_ours(void *arg)
 {
 	struct write_arg *w = arg;
-	struct gmm_store *st = store_new(w->spec);
+	struct gmm_store *st = store_new("file", w->encrypt);
 	static struct gmm_store_io ios[MAX_FLIGHT];
 	struct gmm_store_io *idle[MAX_FLIGHT], *list;
 	struct gmm_store_stats stats;
@@ -255,14 +257,15 @@ static double write_raw(void *arg)
 	return (double)total / t * 1e3;
 }
 
-static void run_write(const char *spec, const char *what, unsigned batch, unsigned flight)
+static void run_write(bool encrypt, unsigned batch, unsigned flight)
 {
-	struct write_arg w = {.batch = batch, .flight = flight, .spec = spec};
+	struct write_arg w = {.batch = batch, .flight = flight, .encrypt = encrypt};
 	char name[64];
 
 	w.pages = pages_new(flight);
 	fill_noise(w.pages, flight);
-	snprintf(name, sizeof(name), "write%s, %u of %u pages", what, batch, flight);
+	snprintf(name, sizeof(name), "write%s, %u of %u pages", encrypt ? " encrypted" : "", batch,
+		 flight);
 	run(&(struct measure){name, "MB/s", write_ours, write_raw, &w});
 	printf("%-34s %10llu %10llu\n", "  writes on the device",
 	       (unsigned long long)w.n_device_ops, (unsigned long long)(n_write_pages / batch));
@@ -344,9 +347,11 @@ static void store_fill(struct gmm_store *st, char *pages, uint64_t *slots, unsig
 	free(ios);
 }
 
-static void run_read(const char *spec, const char *what)
+static void run_read(bool encrypt)
 {
-	struct read_arg r = {.st = store_new(spec), .n = n_ram_pages, .fd = file_new(), .seed = 7};
+	struct read_arg r = {
+		.st = store_new("file", encrypt), .n = n_ram_pages, .fd = file_new(), .seed = 7};
+	const char *what = encrypt ? " encrypted" : "";
 	char *pages = pages_new(r.n), name[64];
 
 	r.slots = calloc(r.n, sizeof(*r.slots));
@@ -465,7 +470,7 @@ static double sum_raw(void *arg)
 
 static void run_ram(void)
 {
-	struct ram_arg r = {.st = store_new("ram:1G"), .n = n_ram_pages};
+	struct ram_arg r = {.st = store_new("ram:1G", false), .n = n_ram_pages};
 	struct gmm_store_stats stats;
 
 	r.pages = pages_new(r.n);
@@ -504,9 +509,11 @@ int main(int argc, char **argv)
 		}
 	}
 	printf("%-34s %10s %10s %-7s %6s\n", "", "ours", "floor", "", "ratio");
-	run_write("file", "", 32, 128);
-	run_write("file", "", 128, 512);
-	run_read("file", "");
+	run_write(false, 32, 128);
+	run_write(false, 128, 512);
+	run_write(true, 128, 512);
+	run_read(false);
+	run_read(true);
 	run_ram();
 	return 0;
 }

@@ -312,16 +312,25 @@ static struct gmm_store *faulty(struct gmm_store *under)
 	return st;
 }
 
-static struct gmm_store *file(uint64_t bytes, unsigned depth, bool no_uring)
+static struct gmm_store *file_as(struct gmm_store_file_config config)
 {
-	struct gmm_store_file_config config = {.size = sizeof(config),
-					       .capacity_bytes = bytes,
-					       .queue_depth = depth,
-					       .no_uring = no_uring};
 	struct gmm_store *st = NULL;
 
+	config.size = sizeof(config);
 	ck_assert_int_eq(gmm_store_file_new(&config, &st), 0);
 	return st;
+}
+
+static struct gmm_store *file(uint64_t bytes, unsigned depth, bool no_uring)
+{
+	return file_as((struct gmm_store_file_config){
+		.capacity_bytes = bytes, .queue_depth = depth, .no_uring = no_uring});
+}
+
+static struct gmm_store *encrypted(uint64_t bytes, bool no_uring)
+{
+	return file_as((struct gmm_store_file_config){
+		.capacity_bytes = bytes, .no_uring = no_uring, .encrypt = true});
 }
 
 START_TEST(file_stores)
@@ -331,6 +340,16 @@ START_TEST(file_stores)
 	run("file, short queue", file(8 << 20, 2, false), false, N_STEPS);
 	run("file, no io_uring", file(4 << 20, 0, true), false, N_STEPS);
 	run("file, faulty", faulty(file(8 << 20, 0, false)), true, N_STEPS);
+}
+END_TEST
+
+START_TEST(encrypted_stores)
+{
+	run("file, encrypted", encrypted(16 << 20, false), false, N_STEPS);
+	run("file, encrypted, nearly full", encrypted(4 << 20, false), false, N_STEPS);
+	run("file, encrypted, no io_uring", encrypted(4 << 20, true), false, N_STEPS);
+	run("ram+file, encrypted", tier(parse("ram:1M"), encrypted(16 << 20, false)), false,
+	    N_STEPS);
 }
 END_TEST
 
@@ -371,4 +390,5 @@ START_TEST(faulty_tiers)
 }
 END_TEST
 
-UNIT_MAIN_TIMEOUT("store model", 100, file_stores, ram_stores, slow_stores, tiers, faulty_tiers)
+UNIT_MAIN_TIMEOUT("store model", 100, file_stores, encrypted_stores, ram_stores, slow_stores, tiers,
+		  faulty_tiers)

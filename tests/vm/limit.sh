@@ -34,6 +34,67 @@ test_stores()
 	swaps -s tier:ram:4M+file -m 64M -l 16M touch --bytes 32M --passes 2 --order rand
 }
 
+# Runs a guest that swaps without end, and copies its swap file while it does: $WORK/swap.
+# look_into_swap OPTION...; leaves the guest running as $pid, its file's descriptor as $swap_fd.
+look_into_swap()
+{
+	"$GUESTMM" run -s file -m 64M -l 16M "$@" touch --bytes 40M --passes 2000 --order rand \
+		>"$WORK/out" 2>"$WORK/err" </dev/null &
+	pid=$!
+	wait_for 20 swap_holds 2048 || fail "nothing was swapped"
+	cp --sparse=always "$swap_fd" "$WORK/swap"
+}
+
+# The guest's swap file, the one without a name, has so many KiB.
+swap_holds()
+{
+	local fd
+	for fd in "/proc/$pid/fd"/*; do
+		case $(readlink "$fd") in
+		"$TMPDIR"/*)
+			swap_fd=$fd
+			[ $(($(stat -L -c %b "$fd") / 2)) -ge "$1" ]
+			return
+			;;
+		esac
+	done
+	return 1
+}
+
+# What the file has, in percent of that as gzip makes it.
+swap_shrinks_to()
+{
+	echo $(($(gzip -1 -c "$WORK/swap" | wc -c) * 100 / ($(stat -c %b "$WORK/swap") * 512)))
+}
+
+test_swap_encrypt()
+{
+	swaps --swap-encrypt -s file -m 64M -l 16M touch --bytes 32M --passes 2 --order rand
+	grep -q '"encrypted":true' "$WORK/stats" || fail "it does not say that swap is encrypted"
+	swaps --swap-encrypt -s tier:ram:4M+file -m 64M -l 16M touch --bytes 32M --passes 2 --order rand
+	swaps -s file -m 64M -l 16M touch --bytes 32M --passes 2 --order rand
+	grep -q '"encrypted":false' "$WORK/stats" || fail "it says that swap is encrypted"
+	# The pages of this guest are one word again and again. Encrypted they are noise.
+	look_into_swap
+	kill -9 $pid
+	[ "$(swap_shrinks_to)" -le 20 ] || fail "plain swap is $(swap_shrinks_to) % noise"
+	look_into_swap --swap-encrypt
+	kill -9 $pid
+	[ "$(swap_shrinks_to)" -ge 98 ] || fail "encrypted swap is $(swap_shrinks_to) % noise"
+}
+
+# A page that somebody changed in the file is lost, and never seen.
+test_swap_changed()
+{
+	look_into_swap --swap-encrypt
+	dd if=/dev/urandom of="$swap_fd" bs=1M count=40 conv=notrunc,fsync 2>/dev/null
+	wait_for 20 grep -q 'is lost: it could not be read back from swap (Bad message)' "$WORK/err" ||
+		fail "nothing was noticed"
+	wait_for 20 ended $pid || kill -9 $pid
+	grep -q ' ok$' "$WORK/out" && fail "the guest ended well"
+	return 0
+}
+
 # Swap fills up, nobody can help: the guest waits, then ends with 125, and it is said.
 test_swap_full()
 {

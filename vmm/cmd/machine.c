@@ -183,13 +183,15 @@ static int make_space(struct machine *m)
 		.on_event = on_event,
 		.user = m,
 	};
+	const struct gmm_store_parse_config swap = {
+		.size = sizeof(swap), .encrypt = o->swap_encrypt, .default_bytes = o->memory_bytes};
 	char error[STORE_ERROR_BYTES];
 	int rc = gmm_pool_new(&pool, &m->pool);
 
 	if (rc)
 		return say_space_error(rc);
-	rc = gmm_store_parse(o->swap ? o->swap : DEFAULT_SWAP, o->memory_bytes, &space.store, error,
-			     sizeof(error));
+	rc = gmm_store_parse_with(o->swap ? o->swap : DEFAULT_SWAP, &swap, &space.store, error,
+				  sizeof(error));
 	if (rc) {
 		say("%s.", error);
 		return rc == -EINVAL ? CMD_EXIT_USAGE : CMD_EXIT_FAILED;

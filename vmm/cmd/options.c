@@ -23,6 +23,7 @@ enum {
 	OPT_KERNEL,
 	OPT_SUMMARY,
 	OPT_PIN,
+	OPT_SWAP_ENCRYPT,
 	OPT_HUGE,
 };
 
@@ -37,6 +38,8 @@ static const struct argp_option options[] = {
 	 "tier:A+B, or off "
 	 "(default: a private unlinked file in $TMPDIR)",
 	 0},
+	{"swap-encrypt", OPT_SWAP_ENCRYPT, NULL, 0,
+	 "Encrypt what reaches swap files and devices, with a key that goes with the process", 0},
 	{"balloon", 'b', "SPEC", 0, "off, auto, or how much the guest is to give up (default off)",
 	 0},
 	{"engine", OPT_ENGINE, "NAME", 0, "move or copy (default: the best that the kernel has)",
@@ -248,6 +251,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		return read_cpus(arg, &o->n_cpus);
 	case 'b':
 		return read_balloon(arg, o);
+	case OPT_SWAP_ENCRYPT:
+		o->swap_encrypt = true;
+		return 0;
 	case OPT_PIN:
 		return read_pin(arg, &o->placement);
 	case 'q':

@@ -16,6 +16,7 @@ struct run_options {
 	uint64_t memory_bytes, limit_bytes;
 	unsigned n_cpus;
 	const char *swap;
+	bool swap_encrypt;
 	enum balloon_mode balloon;
 	uint64_t balloon_bytes;
 	enum gmm_engine engine;

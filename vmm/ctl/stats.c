@@ -34,12 +34,15 @@ static json_t *reclaim_json(const struct gmm_stats *mm)
 
 static json_t *store_json(const struct gmm_stats *mm)
 {
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:s?, s:I, s:I, s:I, s:I}", "reads",
+	int encrypted = (mm->io.flags & GMM_STORE_ENCRYPTED) != 0;
+
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:s?, s:I, s:I, s:I, s:I, s:b}", "reads",
 			 num(mm->io.reads), "writes", num(mm->io.writes), "read_bytes",
 			 num(mm->io.read_bytes), "written_bytes", num(mm->io.written_bytes),
 			 "errors", num(mm->io.errors), "kind", mm->store, "slots_used",
 			 num(mm->io.n_slots_used), "slots", num(mm->io.n_slots), "metadata_bytes",
-			 num(mm->io.metadata_bytes), "held_bytes", num(mm->io.held_bytes));
+			 num(mm->io.metadata_bytes), "held_bytes", num(mm->io.held_bytes),
+			 "encrypted", encrypted);
 }
 
 static json_int_t permille(double percent)

@@ -1,7 +1,8 @@
 /* The file store: evicted pages in a private file or on a block device.
  *
  * See file.h for how operations become batches. Each slot's checksum is kept in memory,
- * taken when its write goes out and compared when it is read back.
+ * taken when its write goes out and compared when it is read back. What reaches
+ * the file is encrypted where that is asked for (cipher.h).
  *
  * A slot:
  *   free -> taken             start_write()   a write was given a place
@@ -188,7 +189,7 @@ static bool pump_writes(struct file_store *f)
 	unsigned n = f->writes.n < FILE_BATCH_PAGES ? f->writes.n : FILE_BATCH_PAGES;
 	uint64_t first;
 
-	if (!n || f->n_write_batches >= f->max_write_batches || !f->free_batches)
+	if (!n || !file_batch_may_write(f))
 		return false;
 	n = get_slots(f, n, &first);
 	if (n) {
@@ -369,10 +370,12 @@ static void file_stats(struct gmm_store *st, struct gmm_store_stats *out)
 	*out = f->stats;
 	out->n_slots = f->slots.n - f->n_bad;
 	out->n_slots_used = f->slots.n_taken - f->n_bad;
-	out->fixed_bytes = sizeof(*f) + f->n_batches * sizeof(*f->batches);
+	out->fixed_bytes = sizeof(*f) + f->n_batches * sizeof(*f->batches) +
+			   f->n_seals_made * FILE_BATCH_PAGES * GMM_PAGE_BYTES;
 	out->metadata_bytes = f->slots.n_high * sizeof(*f->sums) + slots_metadata_bytes(&f->slots);
-	out->flags =
-		(f->has_ring ? GMM_STORE_ASYNC : 0u) | (f->backing.direct ? GMM_STORE_DIRECT : 0u);
+	out->flags = (f->has_ring ? GMM_STORE_ASYNC : 0u) |
+		     (f->backing.direct ? GMM_STORE_DIRECT : 0u) |
+		     (f->cipher ? GMM_STORE_ENCRYPTED : GMM_STORE_PLAIN);
 }
 
 static bool file_holds(struct gmm_store *st, uint64_t slot, const void *page)
@@ -405,6 +408,8 @@ static void file_free(struct gmm_store *st)
 	if (f->has_ring)
 		io_uring_queue_exit(&f->ring);
 	backing_close(&f->backing);
+	file_seals_free(f);
+	cipher_free(f->cipher);
 	reserve_unmap(f->sums, f->slots.n * sizeof(*f->sums));
 	slots_fini(&f->slots);
 	free(f->batches);
@@ -450,6 +455,8 @@ static int make_insides(struct file_store *f, const struct gmm_store_file_config
 	if (!f->sums)
 		return -ENOMEM;
 	error = make_batches(f, depth);
+	if (!error && config->encrypt)
+		error = cipher_new(&f->cipher);
 	if (error)
 		return error;
 	/* Not offered by the kernel, switched off (kernel.io_uring_disabled), forbidden by

@@ -4,6 +4,10 @@
  * slots, one system call's worth each. A batch ends page by page: what a short transfer
  * left over is tried again, and a batch that fails is tried once more a page at a time, so
  * that an error costs only the pages it concerns.
+ *
+ * With encryption a batch's pages are sealed once, into a buffer of the batch's own: the caller's
+ * stay as they are. What was read is opened where it lies, page by page as it ends. Checksums are
+ * of the contents, so that they tell of whatever happened between.
  */
 #ifndef MM_STORE_FILE_H
 #define MM_STORE_FILE_H
@@ -13,10 +17,14 @@
 #include <sys/uio.h>
 
 #include "store/backing.h"
+#include "store/cipher.h"
 #include "store/slots.h"
 
 /* 512 KiB: larger ones are no faster on what was measured, smaller ones are. */
 #define FILE_BATCH_PAGES 128u
+
+/* Batches of sealed pages that may be under way: 4 MiB at most, made as they are needed. */
+#define FILE_SEALS 8u
 
 enum file_batch_kind { FILE_BATCH_READ, FILE_BATCH_WRITE, FILE_BATCH_PUNCH };
 
@@ -29,6 +37,7 @@ struct file_batch {
 	bool direct;	  /* was O_DIRECT on when it went out */
 	uint64_t first;	  /* slot */
 	uint64_t n_slots;
+	char *sealed;		  /* its pages as they are written, NULL: as they are */
 	struct gmm_store_io *ios; /* those that have not ended, a list */
 	struct iovec iov[FILE_BATCH_PAGES];
 	struct file_batch *next; /* free list */
@@ -58,8 +67,14 @@ struct file_store {
 	unsigned n_dup_reads; /* reads of a slot that is being read already */
 	unsigned n_write_batches, max_write_batches, n_batches;
 	struct file_batch *batches, *free_batches;
+	struct cipher *cipher;	 /* NULL: nothing is encrypted */
+	char *seals[FILE_SEALS]; /* buffers, those below n_seals are free */
+	unsigned n_seals, n_seals_made;
 	struct gmm_store_stats stats;
 };
+
+/* May another batch of writes be filled? */
+bool file_batch_may_write(struct file_store *f);
 
 /* Sends a filled batch out. Without a ring it ends before this returns. */
 void file_batch_start(struct file_store *f, struct file_batch *b);
@@ -71,6 +86,9 @@ void file_batch_collect(struct file_store *f);
 void file_ring_flush(struct file_store *f);
 
 struct file_batch *file_batch_get(struct file_store *f, enum file_batch_kind kind);
+
+/* With no batch under way. */
+void file_seals_free(struct file_store *f);
 
 /* One operation is over (file.c). */
 void file_io_end(struct file_store *f, struct gmm_store_io *io, int result);

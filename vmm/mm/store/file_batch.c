@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "reserve.h"
 #include "store/file.h"
 
 /* How often the same transfer is asked for without any progress. */
@@ -10,6 +11,69 @@
 
 /* user_data of the request that only wakes the caller up */
 #define WAKE_DATA NULL
+
+#define SEAL_BYTES ((size_t)FILE_BATCH_PAGES * GMM_PAGE_BYTES)
+
+/* ---- Sealing ---- */
+
+static bool seal_make(struct file_store *f)
+{
+	char *buffer;
+
+	if (f->n_seals_made == FILE_SEALS)
+		return false;
+	buffer = reserve_map(SEAL_BYTES);
+	if (!buffer)
+		return false;
+	f->n_seals_made++;
+	f->seals[f->n_seals++] = buffer;
+	return true;
+}
+
+void file_seals_free(struct file_store *f)
+{
+	while (f->n_seals)
+		reserve_unmap(f->seals[--f->n_seals], SEAL_BYTES);
+}
+
+/* Encrypts what a batch is to write. False: it cannot, nothing may be written. */
+static bool batch_seal(struct file_store *f, struct file_batch *b)
+{
+	uint64_t slot = b->first;
+	char *to = b->sealed;
+	bool good = cipher_begin(f->cipher, CIPHER_ENCRYPT);
+
+	if (!good)
+		return false;
+	for (const struct gmm_store_io *io = b->ios; io && good; io = io->next) {
+		good = cipher_page(f->cipher, slot++, io->page, to);
+		to += GMM_PAGE_BYTES;
+	}
+	cipher_end(f->cipher);
+	return good;
+}
+
+/* Decrypts the next n pages that a batch has read. */
+static bool batch_open(struct file_store *f, const struct file_batch *b, unsigned n)
+{
+	const struct gmm_store_io *io = b->ios;
+	bool good = cipher_begin(f->cipher, CIPHER_DECRYPT);
+
+	if (!good)
+		return false;
+	for (; n && good; n--, io = io->next)
+		good = cipher_page(f->cipher, io->slot, io->page, io->page);
+	cipher_end(f->cipher);
+	return good;
+}
+
+/* ---- Batches ---- */
+
+bool file_batch_may_write(struct file_store *f)
+{
+	return f->free_batches && f->n_write_batches < f->max_write_batches &&
+	       (!f->cipher || f->n_seals || seal_make(f));
+}
 
 struct file_batch *file_batch_get(struct file_store *f, enum file_batch_kind kind)
 {
@@ -22,8 +86,12 @@ struct file_batch *file_batch_get(struct file_store *f, enum file_batch_kind kin
 	b->n = b->done = b->n_tries = 0;
 	b->step = FILE_BATCH_PAGES;
 	b->ios = NULL;
-	if (kind == FILE_BATCH_WRITE)
+	b->sealed = NULL;
+	if (kind == FILE_BATCH_WRITE) {
 		f->n_write_batches++;
+		if (f->cipher)
+			b->sealed = f->seals[--f->n_seals];
+	}
 	return b;
 }
 
@@ -31,6 +99,8 @@ static void batch_put(struct file_store *f, struct file_batch *b)
 {
 	if (b->kind == FILE_BATCH_WRITE)
 		f->n_write_batches--;
+	if (b->sealed)
+		f->seals[f->n_seals++] = b->sealed;
 	b->next = f->free_batches;
 	f->free_batches = b;
 }
@@ -39,10 +109,15 @@ static void batch_put(struct file_store *f, struct file_batch *b)
 static unsigned batch_vector(struct file_batch *b, size_t *bytes)
 {
 	const struct gmm_store_io *io = b->ios;
-	unsigned n_iov = 0;
+	unsigned n_iov = 0, n = b->n - b->done < b->step ? b->n - b->done : b->step;
 
-	*bytes = 0;
-	for (unsigned i = 0; io && i < b->step; i++, io = io->next) {
+	*bytes = n * GMM_PAGE_BYTES;
+	if (b->sealed) {
+		b->iov[0].iov_base = b->sealed + b->done * GMM_PAGE_BYTES;
+		b->iov[0].iov_len = *bytes;
+		return 1;
+	}
+	for (; n; n--, io = io->next) {
 		struct iovec *last = n_iov ? &b->iov[n_iov - 1] : NULL;
 
 		if (last && (char *)last->iov_base + last->iov_len == io->page) {
@@ -51,7 +126,6 @@ static unsigned batch_vector(struct file_batch *b, size_t *bytes)
 			b->iov[n_iov].iov_base = io->page;
 			b->iov[n_iov++].iov_len = GMM_PAGE_BYTES;
 		}
-		*bytes += GMM_PAGE_BYTES;
 	}
 	return n_iov;
 }
@@ -113,6 +187,8 @@ static int batch_do(struct file_store *f, struct file_batch *b)
 
 static void end_pages(struct file_store *f, struct file_batch *b, unsigned n, int result)
 {
+	if (f->cipher && b->kind == FILE_BATCH_READ && !result && !batch_open(f, b, n))
+		result = -ENOMEM;
 	while (n--) {
 		struct gmm_store_io *io = b->ios;
 
@@ -189,7 +265,8 @@ static bool batch_ended(struct file_store *f, struct file_batch *b, int res)
 	return b->done == b->n;
 }
 
-void file_batch_start(struct file_store *f, struct file_batch *b)
+/* Sends what is left of a batch out. */
+static void batch_send(struct file_store *f, struct file_batch *b)
 {
 	b->direct = f->backing.direct;
 	if (f->has_ring) {
@@ -199,6 +276,16 @@ void file_batch_start(struct file_store *f, struct file_batch *b)
 	while (!batch_ended(f, b, batch_do(f, b)))
 		b->direct = f->backing.direct;
 	batch_put(f, b);
+}
+
+void file_batch_start(struct file_store *f, struct file_batch *b)
+{
+	if (b->sealed && !batch_seal(f, b)) {
+		end_pages(f, b, b->n, -ENOMEM);
+		batch_put(f, b);
+		return;
+	}
+	batch_send(f, b);
 }
 
 void file_ring_flush(struct file_store *f)
@@ -227,7 +314,7 @@ void file_batch_collect(struct file_store *f)
 		} else if (batch_ended(f, b, res)) {
 			batch_put(f, b);
 		} else {
-			file_batch_start(f, b);
+			batch_send(f, b);
 		}
 	}
 }

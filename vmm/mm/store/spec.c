@@ -13,20 +13,22 @@
 #define MIN_BYTES (UINT64_C(1) << 20)
 #define MAX_PARTS 4u
 
-struct words {
+/* What was asked for beside the description, and where to say what is wrong with that. */
+struct request {
 	char *error;
-	size_t bytes;
+	size_t error_bytes;
+	bool encrypt;
 };
 
-__attribute__((format(printf, 2, 3))) static void say(const struct words *to, const char *format,
+__attribute__((format(printf, 2, 3))) static void say(const struct request *to, const char *format,
 						      ...)
 {
 	va_list args;
 
-	if (!to->bytes)
+	if (!to->error_bytes)
 		return;
 	va_start(args, format);
-	vsnprintf(to->error, to->bytes, format, args);
+	vsnprintf(to->error, to->error_bytes, format, args);
 	va_end(args);
 }
 
@@ -61,11 +63,11 @@ static int parse_size(const char *text, uint64_t *out)
 	return 0;
 }
 
-static int get_size(const char *text, uint64_t *out, const struct words *words)
+static int get_size(const char *text, uint64_t *out, const struct request *rq)
 {
 	if (parse_size(text, out) == 0)
 		return 0;
-	say(words, "swap: '%s' is not a size; give a number with K, M, G or T, such as 512M", text);
+	say(rq, "swap: '%s' is not a size; give a number with K, M, G or T, such as 512M", text);
 	return -EINVAL;
 }
 
@@ -100,6 +102,10 @@ static const char *remedy(int error)
 		       "path";
 	case -EFBIG:
 		return "a file may not be that large; give a smaller size, or raise `ulimit -f`";
+	case -ENOLCK:
+		return "the key cannot be locked in memory; raise `ulimit -l`";
+	case -ENOTSUP:
+		return "OpenSSL has no AES-256-XTS; see its configuration, or do not encrypt";
 	case -EBUSY:
 		return "the device is in use; unmount it, or give another one";
 	case -EINVAL:
@@ -109,13 +115,12 @@ static const char *remedy(int error)
 	}
 }
 
-static int file_failed(int error, const char *path, uint64_t bytes, const struct words *words)
+static int file_failed(int error, const char *path, uint64_t bytes, const struct request *rq)
 {
 	const char *why = remedy(error);
 
-	say(words, "swap: no store of %llu MiB in %s'%s'%s: %s%s",
-	    (unsigned long long)(bytes >> 20), path ? "" : "an unnamed file in ",
-	    path ? path : backing_private_dir(),
+	say(rq, "swap: no store of %llu MiB in %s'%s'%s: %s%s", (unsigned long long)(bytes >> 20),
+	    path ? "" : "an unnamed file in ", path ? path : backing_private_dir(),
 	    path ? "" : " (set TMPDIR to use another directory)", why ? why : strerror(-error),
 	    why ? "" : "; give another path");
 	return error;
@@ -137,15 +142,15 @@ static bool has_option(const char *path)
 }
 
 /* `text` is what follows "file", without its size. */
-static int check_path(const char *text, const struct words *words)
+static int check_path(const char *text, const struct request *rq)
 {
 	if (strcmp(text, ":") == 0)
-		say(words, "swap: 'file:' lacks its PATH; give file:PATH, or file alone for an "
-			   "unnamed file");
+		say(rq, "swap: 'file:' lacks its PATH; give file:PATH, or file alone for an "
+			"unnamed file");
 	else if (*text && *text != ':')
-		say(words, "swap: 'file%s' is no store; give file:PATH[,size=SIZE]", text);
+		say(rq, "swap: 'file%s' is no store; give file:PATH[,size=SIZE]", text);
 	else if (has_option(text))
-		say(words,
+		say(rq,
 		    "swap: 'file%s' has an option that is not known, or one twice; there is "
 		    "file:PATH[,size=SIZE]",
 		    text);
@@ -155,7 +160,7 @@ static int check_path(const char *text, const struct words *words)
 }
 
 /* `text` is what follows "file": "", or ":PATH", ",size=" wherever it stands last. */
-static int make_file(char *text, uint64_t bytes, struct gmm_store **out, const struct words *words)
+static int make_file(char *text, uint64_t bytes, struct gmm_store **out, const struct request *rq)
 {
 	struct gmm_store_file_config config = {.size = sizeof(config)};
 	char *size = NULL;
@@ -165,27 +170,28 @@ static int make_file(char *text, uint64_t bytes, struct gmm_store **out, const s
 		size = at;
 	if (size) {
 		*size = '\0';
-		error = get_size(size + strlen(",size="), &bytes, words);
+		error = get_size(size + strlen(",size="), &bytes, rq);
 		if (error)
 			return error;
 	}
-	error = check_path(text, words);
+	error = check_path(text, rq);
 	if (error)
 		return error;
 	if (*text == ':')
 		text++;
 	config.path = *text ? text : NULL;
 	config.capacity_bytes = bytes;
+	config.encrypt = rq->encrypt;
 	error = gmm_store_file_new(&config, out);
-	return error ? file_failed(error, config.path, bytes, words) : 0;
+	return error ? file_failed(error, config.path, bytes, rq) : 0;
 }
 
-static int get_codec(const char *text, enum gmm_store_codec *out, const struct words *words)
+static int get_codec(const char *text, enum gmm_store_codec *out, const struct request *rq)
 {
 	bool is_zstd = strcmp(text, "zstd") == 0;
 
 	if (!is_zstd && strcmp(text, "lz4") != 0) {
-		say(words, "swap: '%s' is no codec; there are lz4 and zstd", text);
+		say(rq, "swap: '%s' is no codec; there are lz4 and zstd", text);
 		return -EINVAL;
 	}
 	*out = is_zstd ? GMM_STORE_ZSTD : GMM_STORE_LZ4;
@@ -193,7 +199,7 @@ static int get_codec(const char *text, enum gmm_store_codec *out, const struct w
 }
 
 /* `text` is what follows "ram": "", ":SIZE", then ",codec=NAME" or not. */
-static int make_ram(char *text, uint64_t bytes, struct gmm_store **out, const struct words *words)
+static int make_ram(char *text, uint64_t bytes, struct gmm_store **out, const struct request *rq)
 {
 	struct gmm_store_ram_config config = {.size = sizeof(config)};
 	char *codec = strstr(text, ",codec=");
@@ -201,25 +207,25 @@ static int make_ram(char *text, uint64_t bytes, struct gmm_store **out, const st
 
 	if (codec) {
 		*codec = '\0';
-		error = get_codec(codec + strlen(",codec="), &config.codec, words);
+		error = get_codec(codec + strlen(",codec="), &config.codec, rq);
 		if (error)
 			return error;
 	}
 	if (*text == ':') {
-		error = get_size(text + 1, &bytes, words);
+		error = get_size(text + 1, &bytes, rq);
 		if (error)
 			return error;
 	} else if (*text) {
-		say(words, "swap: 'ram%s' is no store; give ram[:SIZE][,codec=zstd]", text);
+		say(rq, "swap: 'ram%s' is no store; give ram[:SIZE][,codec=zstd]", text);
 		return -EINVAL;
 	}
 	config.capacity_bytes = bytes;
 	error = gmm_store_ram_new(&config, out);
 	if (error == -EINVAL)
-		say(words, "swap: ram of %llu bytes is not possible; give at least 1M, at most 64G",
+		say(rq, "swap: ram of %llu bytes is not possible; give at least 1M, at most 64G",
 		    (unsigned long long)bytes);
 	else if (error)
-		say(words, "swap: no address space for %llu MiB of ram; give a smaller size",
+		say(rq, "swap: no address space for %llu MiB of ram; give a smaller size",
 		    (unsigned long long)(bytes >> 20));
 	return error;
 }
@@ -232,22 +238,21 @@ static bool is_kind(const char *text, const char *kind)
 	       (text[n] == '\0' || text[n] == ':' || text[n] == '+' || text[n] == ',');
 }
 
-static int make_one(char *text, uint64_t bytes, struct gmm_store **out, const struct words *words)
+static int make_one(char *text, uint64_t bytes, struct gmm_store **out, const struct request *rq)
 {
 	int error;
 
 	if (is_kind(text, "file"))
-		return make_file(text + strlen("file"), bytes, out, words);
+		return make_file(text + strlen("file"), bytes, out, rq);
 	if (is_kind(text, "ram"))
-		return make_ram(text + strlen("ram"), bytes, out, words);
+		return make_ram(text + strlen("ram"), bytes, out, rq);
 	if (strcmp(text, "same") == 0) {
 		error = gmm_store_same_new(out);
 		if (error)
-			say(words, "swap: out of memory");
+			say(rq, "swap: out of memory");
 		return error;
 	}
-	say(words,
-	    "swap: '%s' is no store; give file:PATH[,size=SIZE], ram[:SIZE], tier:A+B or off",
+	say(rq, "swap: '%s' is no store; give file:PATH[,size=SIZE], ram[:SIZE], tier:A+B or off",
 	    text);
 	return -EINVAL;
 }
@@ -263,28 +268,28 @@ static char *next_part(char *text)
 }
 
 /* One of a tier's stores. A path that ends in '+' would be a store left out, most likely. */
-static int make_part(char *text, uint64_t bytes, struct gmm_store **out, const struct words *words)
+static int make_part(char *text, uint64_t bytes, struct gmm_store **out, const struct request *rq)
 {
 	size_t n = strlen(text);
 
 	if (n && text[n - 1] == '+') {
-		say(words,
+		say(rq,
 		    "swap: no store stands after the '+' of '%s'; name one, or leave the '+' out",
 		    text);
 		return -EINVAL;
 	}
-	return make_one(text, bytes, out, words);
+	return make_one(text, bytes, out, rq);
 }
 
 static int make_parts(char *text, uint64_t bytes, struct gmm_store **stores, unsigned *n,
-		      const struct words *words)
+		      const struct request *rq)
 {
 	int error = 0;
 
 	if (!starts_with(text, "same+")) {
 		error = gmm_store_same_new(&stores[*n]);
 		if (error)
-			say(words, "swap: out of memory");
+			say(rq, "swap: out of memory");
 		else
 			(*n)++;
 	}
@@ -294,11 +299,11 @@ static int make_parts(char *text, uint64_t bytes, struct gmm_store **stores, uns
 		if (plus)
 			*plus = '\0';
 		if (*n == MAX_PARTS) {
-			say(words, "swap: a tier of more than %u stores; leave some out",
+			say(rq, "swap: a tier of more than %u stores; leave some out",
 			    MAX_PARTS - 1);
 			return -EINVAL;
 		}
-		error = make_part(text, bytes, &stores[*n], words);
+		error = make_part(text, bytes, &stores[*n], rq);
 		if (!error)
 			(*n)++;
 		text = plus ? plus + 1 : NULL;
@@ -306,43 +311,56 @@ static int make_parts(char *text, uint64_t bytes, struct gmm_store **stores, uns
 	return error;
 }
 
-static int make_tier(char *text, uint64_t bytes, struct gmm_store **out, const struct words *words)
+static int make_tier(char *text, uint64_t bytes, struct gmm_store **out, const struct request *rq)
 {
 	struct gmm_store *stores[MAX_PARTS] = {NULL};
 	unsigned n = 0;
-	int error = make_parts(text, bytes, stores, &n, words);
+	int error = make_parts(text, bytes, stores, &n, rq);
 
 	if (!error) {
 		error = gmm_store_tier_new(stores, n, out);
 		if (error)
-			say(words, "swap: no tier of these stores: %s", strerror(-error));
+			say(rq, "swap: no tier of these stores: %s", strerror(-error));
 	}
 	for (unsigned i = 0; error && i < n; i++)
 		gmm_store_free(stores[i]);
 	return error;
 }
 
-int gmm_store_parse(const char *spec, uint64_t default_bytes, struct gmm_store **out, char *error,
-		    size_t error_bytes)
+int gmm_store_parse_with(const char *spec, const struct gmm_store_parse_config *config,
+			 struct gmm_store **out, char *error, size_t error_bytes)
 {
-	const struct words words = {error, error_bytes};
-	uint64_t bytes = rounded(default_bytes);
+	const struct request rq = {error, error_bytes, config->encrypt};
+	uint64_t bytes = rounded(config->default_bytes);
 	char *copy;
 	int result;
 
+	if (config->size != sizeof(*config)) {
+		say(&rq, "swap: a configuration of another version of the library");
+		return -EINVAL;
+	}
 	if (strcmp(spec, "off") == 0) {
 		*out = NULL;
 		return 0;
 	}
 	copy = strdup(spec);
 	if (!copy) {
-		say(&words, "swap: out of memory");
+		say(&rq, "swap: out of memory");
 		return -ENOMEM;
 	}
 	if (starts_with(copy, "tier:"))
-		result = make_tier(copy + strlen("tier:"), bytes, out, &words);
+		result = make_tier(copy + strlen("tier:"), bytes, out, &rq);
 	else
-		result = make_one(copy, bytes, out, &words);
+		result = make_one(copy, bytes, out, &rq);
 	free(copy);
 	return result;
+}
+
+int gmm_store_parse(const char *spec, uint64_t default_bytes, struct gmm_store **out, char *error,
+		    size_t error_bytes)
+{
+	const struct gmm_store_parse_config config = {.size = sizeof(config),
+						      .default_bytes = default_bytes};
+
+	return gmm_store_parse_with(spec, &config, out, error, error_bytes);
 }

@@ -457,9 +457,11 @@ static void tier_stats(struct gmm_store *st, struct gmm_store_stats *out)
 		out->metadata_bytes += level.metadata_bytes;
 		out->fixed_bytes += level.fixed_bytes;
 		out->held_bytes += level.held_bytes;
-		out->flags = (out->flags & level.flags) |
-			     ((out->flags | level.flags) & GMM_STORE_DIRECT);
+		out->flags = (out->flags & level.flags & GMM_STORE_ASYNC) |
+			     ((out->flags | level.flags) & ~GMM_STORE_ASYNC);
 	}
+	if (out->flags & GMM_STORE_PLAIN)
+		out->flags &= ~GMM_STORE_ENCRYPTED;
 }
 
 static void wait_for_all(struct tier *t)
