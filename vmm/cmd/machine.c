@@ -30,6 +30,7 @@
 #define FULL_QUIET_NS	  UINT64_C(10000000000)
 #define DEFAULT_SWAP	  "file" /* unlinked, in $TMPDIR */
 #define STORE_ERROR_BYTES 512
+#define LOST_SAID_MAX	  4
 
 uint64_t machine_now_ns(void)
 {
@@ -117,20 +118,35 @@ static void store_full(struct machine *m, int error)
 				: "It ends if it gets none for 30 seconds.");
 }
 
+static const char *read_error(int error)
+{
+	return error == -EBADMSG ? "what was read is not what was written" : strerror(-error);
+}
+
+/* A swap device that fails loses many: a few lines say it all, the statistics count the rest. */
+static void page_lost(struct machine *m, const struct gmm_event *event)
+{
+	if (m->n_lost_said == LOST_SAID_MAX)
+		return;
+	say("the guest's page at %#" PRIx64 " is lost: it could not be read back from swap (%s).%s",
+	    event->gpa.v, read_error(event->error),
+	    ++m->n_lost_said < LOST_SAID_MAX ? "" : " Of others that are lost nothing is said.");
+}
+
 static void on_event(void *user, const struct gmm_event *event)
 {
 	struct machine *m = user;
 
 	switch (event->kind) {
 	case GMM_EVENT_POISONED:
-		guest_complain(&m->guest,
-			       "the guest's page at %#" PRIx64 " is lost: it could not be read "
-			       "back from swap (%s).",
-			       event->gpa.v, strerror(-event->error));
+		page_lost(m, event);
 		break;
 	case GMM_EVENT_POISON_TOUCHED:
-		guest_complain(&m->guest, "the guest touched its lost page at %#" PRIx64 ".",
+		guest_complain(&m->guest,
+			       "the guest touched its lost page at %#" PRIx64
+			       "; it ends as by SIGBUS.",
 			       event->gpa.v);
+		vm_end(m->guest.vm, VM_STATUS_BUS);
 		break;
 	case GMM_EVENT_STORE_FULL:
 		store_full(m, event->error);

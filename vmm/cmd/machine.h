@@ -23,6 +23,7 @@ struct machine {
 	struct gmm_boot_file files[GMM_MAX_FILES];
 	uint64_t start_ns;     /* of this process, CLOCK_MONOTONIC */
 	uint64_t full_said_ns; /* the worker's: when it was last said that swap is full */
+	unsigned n_lost_said;  /* the worker's: of so many lost pages it was told */
 	atomic_bool is_full;   /* the store takes no more pages */
 	atomic_bool is_paused;
 };

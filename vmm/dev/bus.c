@@ -73,6 +73,19 @@ static bool is_window(const struct guest *g, uint64_t gpa)
 	       !layout_is_ram(&g->layout, gpa, 1);
 }
 
+/* Where KVM emulates the instruction that touched lost memory, it takes that for memory that is not
+ * there. The vCPU never gets to see an answer: it does not go on. */
+static void mmio_poisoned(struct guest *g, struct vcpu *vcpu, const struct vm_mmio *mmio)
+{
+	char where[VCPU_TEXT_BYTES];
+
+	if (!vm_has_ended(g->vm))
+		say("the guest touched lost memory at guest-physical %#" PRIx64
+		    "; it ends as by SIGBUS (%s)",
+		    mmio->gpa, vcpu_describe(vcpu, where));
+	vm_end(g->vm, VM_STATUS_BUS);
+}
+
 /* Reads give all ones and writes are lost, for that is how kernels probe. Our own guest
  * never does: there it is a bug, which ends it. */
 static void bus_mmio(void *user, struct vcpu *vcpu, const struct vm_mmio *mmio)
@@ -80,6 +93,10 @@ static void bus_mmio(void *user, struct vcpu *vcpu, const struct vm_mmio *mmio)
 	struct guest *g = user;
 	char where[VCPU_TEXT_BYTES];
 
+	if (layout_is_ram(&g->layout, mmio->gpa, 1)) {
+		mmio_poisoned(g, vcpu, mmio);
+		return;
+	}
 	if (!mmio->write)
 		memset(mmio->data, 0xff, mmio->bytes);
 	if (!g->has_hostcalls || vm_has_ended(g->vm))
@@ -92,4 +109,17 @@ static void bus_mmio(void *user, struct vcpu *vcpu, const struct vm_mmio *mmio)
 	vm_end(g->vm, VM_STATUS_BUS);
 }
 
-const struct vm_handlers guest_handlers = {.io = bus_io, .mmio = bus_mmio};
+bool guest_is_poisoned(void *user)
+{
+	const struct guest *g = user;
+	struct gmm_stats stats = {.size = sizeof(stats)};
+
+	gmm_space_stats(g->space, &stats);
+	return stats.faults.poison != 0;
+}
+
+const struct vm_handlers guest_handlers = {
+	.io = bus_io,
+	.mmio = bus_mmio,
+	.is_poisoned = guest_is_poisoned,
+};

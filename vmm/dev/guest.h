@@ -4,6 +4,7 @@
 
 #include <guestmm/guestmm.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 
 #include "vmm/boot/layout.h"
 #include "vmm/dev/console.h"
@@ -33,6 +34,9 @@ void hostcall(struct guest *guest, struct vcpu *vcpu, uint32_t number);
 
 /* Tells the guest of a new balloon target: struct gmm_balloon_config's notify. */
 void guest_notify_balloon(void *guest, uint64_t target_pages);
+
+/* Has the guest touched memory whose content is lost? */
+bool guest_is_poisoned(void *guest);
 
 /* say(), but only so often for one guest. */
 void guest_complain(struct guest *guest, const char *format, ...)

@@ -48,7 +48,9 @@ static int64_t do_exit(struct guest *g, const struct arguments *a)
 {
 	if (a->rdi > 255 || a->rsi > MAX_SIGNAL)
 		return -EINVAL;
-	if (a->rsi) {
+	if (a->rsi && guest_is_poisoned(g)) { /* the worker is about to say so */
+		vm_end(g->vm, VM_STATUS_BUS);
+	} else if (a->rsi) {
 		say("the guest's program was ended by signal %d (%s).", (int)a->rsi,
 		    strsignal((int)a->rsi));
 		vm_end(g->vm, 128 + (int)a->rsi);
@@ -149,8 +151,8 @@ static int64_t do_invalid(struct guest *g, const struct arguments *a)
 		what = exceptions[vector];
 	if (!what)
 		return -EINVAL;
-	guest_complain(g, "the guest's program %s (exception %" PRIu32 " at rip %#" PRIx64 ").", what,
-		       vector, a->rcx);
+	guest_complain(g, "the guest's program %s (exception %" PRIu32 " at rip %#" PRIx64 ").",
+		       what, vector, a->rcx);
 	return 0;
 }
 

@@ -22,7 +22,7 @@
 #include "vmm/kvm/host.h"
 #include "vmm/say.h"
 
-#define KICK_SIGNAL	  SIGUSR1
+#define KICK_SIGNAL SIGUSR1
 
 static _Thread_local struct vcpu *this_vcpu;
 
@@ -159,7 +159,14 @@ static void end_with(struct vcpu *vcpu, int status, const char *what)
 
 	if (vm_has_ended(vcpu->vm))
 		return;
-	say("%s (%s)", what, vcpu_describe(vcpu, where));
+	if (status != VM_STATUS_BUS && vcpu->vm->handlers.is_poisoned(vcpu->vm->user)) {
+		say("memory of the guest is lost, and it broke by that: %s; it ends as by SIGBUS "
+		    "(%s)",
+		    what, vcpu_describe(vcpu, where));
+		status = VM_STATUS_BUS;
+	} else {
+		say("%s (%s)", what, vcpu_describe(vcpu, where));
+	}
 	vm_end(vcpu->vm, status);
 }
 

@@ -35,10 +35,13 @@ struct vm_mmio {
 	uint8_t *data;
 };
 
-/* Called by the vCPU's thread. An `in` leaves its answer in data. */
+/* Called by the vCPU's thread. An `in` leaves its answer in data. is_poisoned() says whether the
+ * guest has touched memory whose content is lost: what it breaks by is then no fault of its own. KVM
+ * tells a page table that is lost as a page that is not mapped, for one. */
 struct vm_handlers {
 	void (*io)(void *user, struct vcpu *vcpu, const struct vm_io *io);
 	void (*mmio)(void *user, struct vcpu *vcpu, const struct vm_mmio *mmio);
+	bool (*is_poisoned)(void *user);
 };
 
 struct vm_config {

@@ -428,6 +428,19 @@ static void do_target(void)
 	CHECK(shared->balloon_target_pages == number(argument(1)));
 }
 
+/* Fills so many pages, says so, then reads them over and over. */
+static void do_sweep(void)
+{
+	const uint64_t n = number(argument(1)), first = info->used.end;
+
+	for (uint64_t i = 0; i < n; i++)
+		*(volatile uint64_t *)direct(first + i * 4096) = i + 1;
+	do_hello();
+	for (;;)
+		for (uint64_t i = 0; i < n; i++)
+			CHECK(*(volatile uint64_t *)direct(first + i * 4096) == i + 1);
+}
+
 static const struct {
 	const char *name;
 	void (*run)(void);
@@ -455,6 +468,7 @@ static const struct {
 	{"doorbell", do_doorbell},
 	{"target", do_target},
 	{"last-words", do_last_words},
+	{"sweep", do_sweep},
 };
 
 _Noreturn void _start(const struct gmm_boot_info *boot, unsigned long index);
