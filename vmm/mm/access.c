@@ -30,16 +30,17 @@ static page_no access_page(const struct region *r, uint64_t gpa)
 	return r->first + (page_no)((gpa - r->gpa) >> GMM_PAGE_SHIFT);
 }
 
-/* Waits until a page may have changed; the lock is given up meanwhile. Where there is no worker
+/* Waits until page p may have changed; the lock is given up meanwhile. Where there is no worker
  * this thread dispatches itself. */
-static void access_wait(struct gmm_space *s)
+static void access_wait(struct gmm_space *s, page_no p)
 {
+	const page_word before = space_word(s, p);
 	struct pollfd pfd = {.fd = s->epoll_fd, .events = POLLIN};
 	struct timespec until;
 
 	if (atomic_load(&s->n_workers) == 0) {
 		pthread_mutex_unlock(&s->lock);
-		if (gmm_space_dispatch(s) == 0)
+		if (gmm_space_dispatch(s) == 0 && space_word(s, p).v == before.v)
 			poll(&pfd, 1, 1);
 		pthread_mutex_lock(&s->lock);
 		return;
@@ -101,7 +102,7 @@ static int access_hold_page(struct gmm_space *s, page_no p)
 		}
 		access_ask(s, p);
 		if (page_state(space_word(s, p)) != GMM_PAGE_RESIDENT)
-			access_wait(s);
+			access_wait(s, p);
 	}
 }
 

@@ -19,15 +19,17 @@
 #include "reclaim.h"
 #include "store/window.h"
 
-#define SPACE_MAX_PAGES	  (UINT64_C(1) << 31) /* 8 TiB of guest memory */
-#define SPACE_MIN_PAGES	  (UINT64_C(1) << 22) /* 16 GiB */
-#define SPACE_EVENTS_READ 64u
-#define SPACE_SCRUB	  16u		      /* frames zeroed ahead when nothing else is to do */
-#define SPACE_RESERVE	  64u		      /* of them kept ready */
-#define SPACE_DECAY_NS	  UINT64_C(100000000) /* frames unused for so long go back to the host */
-#define SPACE_SOON_NS	  UINT64_C(100000) /* a frame is still pinned; a read is to be tried again */
-#define SPACE_TICK_NS	  UINT64_C(10000000)
-#define GIB		  (UINT64_C(1) << 30)
+#define SPACE_MAX_PAGES	   (UINT64_C(1) << 31) /* 8 TiB of guest memory */
+#define SPACE_MIN_PAGES	   (UINT64_C(1) << 22) /* 16 GiB */
+#define SPACE_EVENTS_READ  64u
+#define SPACE_FDS_READ	   8
+#define SPACE_SETTLE_TRIES 8
+#define SPACE_SCRUB	   16u		       /* frames zeroed ahead when nothing else is to do */
+#define SPACE_RESERVE	   64u		       /* of them kept ready */
+#define SPACE_DECAY_NS	   UINT64_C(100000000) /* frames unused for so long go back to the host */
+#define SPACE_SOON_NS	   UINT64_C(100000) /* a frame is still pinned; a read is to be tried again */
+#define SPACE_TICK_NS	   UINT64_C(10000000)
+#define GIB		   (UINT64_C(1) << 30)
 
 uint64_t space_free_frames(const struct gmm_space *s)
 {
@@ -338,21 +340,27 @@ static bool space_install_read(struct gmm_space *s, struct transfer *x)
 	return false;
 }
 
-static bool space_reap_store(struct gmm_space *s, struct gmm_store *st)
+/* What has ended: bits. */
+enum { REAPED_READS = 1, REAPED_WRITES = 2 };
+
+static unsigned space_reap_store(struct gmm_space *s, struct gmm_store *st)
 {
 	struct gmm_store_io *io = st->ops->reap(st), *next;
-	bool any = io != NULL;
+	unsigned reaped = 0;
 
 	for (; io; io = next) {
 		struct transfer *x = io->user;
 
 		next = io->next;
-		if (x->kind == TRANSFER_READ)
+		if (x->kind == TRANSFER_READ) {
 			space_install_read(s, x);
-		else
+			reaped |= REAPED_READS;
+		} else {
 			reclaim_write_ended(s, x);
+			reaped |= REAPED_WRITES;
+		}
 	}
-	return any;
+	return reaped;
 }
 
 /* Reads whose frame was still pinned when they ended. */
@@ -367,17 +375,17 @@ static void space_install_ready(struct gmm_space *s)
 	}
 }
 
-static bool space_reap(struct gmm_space *s)
+static unsigned space_reap(struct gmm_space *s)
 {
-	bool any = false;
+	unsigned reaped = 0;
 
 	space_install_ready(s);
 	if (s->store)
-		any |= space_reap_store(s, s->store);
+		reaped |= space_reap_store(s, s->store);
 	for (unsigned i = 0; i < s->layout.n_regions; i++)
 		if (s->layout.regions[i].backing)
-			any |= space_reap_store(s, s->layout.regions[i].backing);
-	return any;
+			reaped |= space_reap_store(s, s->layout.regions[i].backing);
+	return reaped;
 }
 
 static void space_serve(struct gmm_space *s, const struct fault *f)
@@ -444,25 +452,28 @@ static int space_read_faults(struct gmm_space *s, unsigned *n_read)
 	return 0;
 }
 
-/* What pays later: zeroed frames ahead of need, idle ones back to the host. */
+/* Zeroed frames ahead of need. */
+static void space_restock(struct gmm_space *s, uint32_t least)
+{
+	if (pool_excess(s->pool) || s->n_waiting || s->bay.n_zero >= least)
+		return;
+	bay_scrub(&s->bay, SPACE_SCRUB);
+	if (s->bay.n_zero < SPACE_RESERVE / 2 && pool_available(s->pool) > 4 * SPACE_RESERVE &&
+	    s->counters.demand_zero)
+		bay_populate(&s->bay, SPACE_SCRUB);
+}
+
+/* What pays later, or is not urgent. */
 static void space_idle(struct gmm_space *s)
 {
-	uint64_t available = pool_available(s->pool);
-
 	if (pool_excess(s->pool) || s->n_waiting)
 		return;
-	if (s->bay.n_zero < SPACE_RESERVE) {
-		bay_scrub(&s->bay, SPACE_SCRUB);
-		if (s->bay.n_zero < SPACE_RESERVE / 2 && available > 4 * SPACE_RESERVE &&
-		    s->counters.demand_zero)
-			bay_populate(&s->bay, SPACE_SCRUB);
-	}
+	space_restock(s, SPACE_RESERVE);
 	if (bay_n_free(&s->bay) > SPACE_RESERVE + s->bay.floor &&
 	    now_ns() - s->served_ns > SPACE_DECAY_NS)
 		bay_trim(&s->bay, SPACE_SCRUB);
 	huge_gather(s);
-	if (s->store)
-		s->store->ops->maintain(s->store);
+	s->idle_due = s->store && s->store->ops->maintain(s->store) == -EAGAIN;
 }
 
 static void space_drain_fd(int fd)
@@ -473,7 +484,8 @@ static void space_drain_fd(int fd)
 		return; /* nothing was there */
 }
 
-/* Work that no descriptor tells of needs a look again soon. */
+/* Work that no descriptor tells of needs a look again soon. A timer that is set already and ends no
+ * later is left alone: it costs a system call, and dispatches are many. */
 static void space_set_timer(struct gmm_space *s)
 {
 	uint64_t blocked = reclaim_blocked_until(s), now = now_ns(), in = 0;
@@ -483,15 +495,16 @@ static void space_set_timer(struct gmm_space *s)
 		in = SPACE_SOON_NS;
 	else if (blocked)
 		in = blocked > now ? blocked - now : 1;
-	else if (s->n_waiting || s->n_staged || pool_excess(s->pool) ||
+	else if (s->n_waiting || s->n_staged || pool_excess(s->pool) || s->idle_due ||
 		 bay_n_free(&s->bay) > SPACE_RESERVE + s->bay.floor ||
 		 s->transfers.n_free < SPACE_TRANSFERS || huge_wants_to_gather(s))
 		in = SPACE_TICK_NS; /* transfers, too: io_uring may refuse to take them at first */
-	if (in == 0)
+	if (in == 0 || (s->timer_ns && s->timer_ns <= now + in))
 		return;
 	t.it_value.tv_sec = (time_t)(in / 1000000000);
 	t.it_value.tv_nsec = (long)(in % 1000000000);
-	timerfd_settime(s->timer_fd, 0, &t, NULL);
+	if (timerfd_settime(s->timer_fd, 0, &t, NULL) == 0)
+		s->timer_ns = now + in;
 }
 
 /* What is free in the guest goes before anything is evicted. True: there is more of it, and that
@@ -507,20 +520,59 @@ static bool space_relieve(struct gmm_space *s)
 	return had && had < want && reclaim_wants(s) > 0;
 }
 
-static int space_dispatch_locked(struct gmm_space *s)
+unsigned space_wait(const struct gmm_space *s, int timeout_ms)
 {
-	unsigned n_read;
-	bool reaped, more;
-	int ret;
+	struct epoll_event events[SPACE_FDS_READ];
+	int n = epoll_wait(s->epoll_fd, events, SPACE_FDS_READ, timeout_ms);
+	unsigned ready = 0;
+
+	/* Interrupted is how io_uring tells of an end: what ended is found without being named. */
+	for (int i = 0; i < n; i++) {
+		int fd = events[i].data.fd;
+
+		ready |= fd == s->uffd.fd    ? SPACE_READY_FAULTS
+			 : fd == s->wake_fd  ? SPACE_READY_WAKE
+			 : fd == s->timer_fd ? SPACE_READY_TIMER
+					     : SPACE_READY_STORE;
+	}
+	return ready;
+}
+
+/* Everything that is known to have ended. A store that works in memory ends what is begun at once,
+ * and has no descriptor to tell of it. */
+static unsigned space_settle(struct gmm_space *s)
+{
+	unsigned reaped = space_reap(s), more = reaped;
+
+	if (s->n_waiting)
+		space_serve_waiting(s);
+	for (int i = 0; i < SPACE_SETTLE_TRIES && more && s->n_waiting; i++) {
+		more = space_reap(s);
+		reaped |= more;
+		space_serve_waiting(s);
+	}
+	return reaped;
+}
+
+static int space_dispatch_locked(struct gmm_space *s, unsigned ready)
+{
+	unsigned n_read = 0, reaped, reaped_late;
+	int ret = 0;
+	bool more;
 
 	if (s->dead)
 		return -EIO;
-	space_drain_fd(s->wake_fd);
-	space_drain_fd(s->timer_fd);
+	if (ready & SPACE_READY_WAKE)
+		space_drain_fd(s->wake_fd);
+	if (ready & SPACE_READY_TIMER) {
+		space_drain_fd(s->timer_fd);
+		s->timer_ns = 0;
+	}
 	reaped = space_reap(s);
 	if (reaped)
 		s->served_ns = now_ns();
-	ret = space_read_faults(s, &n_read);
+	if (ready & SPACE_READY_FAULTS)
+		ret = space_read_faults(s, &n_read);
 	if (ret) { /* better a guest that hangs, and is told about, than one that reads zeros */
 		s->dead = true;
 		space_event(s, GMM_EVENT_DEAD, PAGE_NONE, ret, 0);
@@ -530,19 +582,20 @@ static int space_dispatch_locked(struct gmm_space *s)
 		space_serve_waiting(s);
 	clean_balance(s);
 	more = space_relieve(s) || reclaim_balance(s);
-	/* A store that works in memory has ended already what was begun above, and has no
-	 * descriptor to tell of it. */
-	reaped |= space_reap(s);
-	if (s->n_waiting)
-		space_serve_waiting(s);
-	if (!reaped && n_read == 0 && !more)
+	reaped_late = space_settle(s);
+	if (reaped || reaped_late || n_read || more) {
+		s->idle_due = true;
+		space_restock(s, SPACE_RESERVE / 2);
+	} else {
 		space_idle(s);
+	}
 	stall_update(&s->stall, now_ns());
 	space_set_timer(s);
-	return reaped || n_read || more ? -EAGAIN : 0;
+	/* Writes that ended late leave room for others. */
+	return more || reaped_late & REAPED_WRITES || n_read == SPACE_EVENTS_READ ? -EAGAIN : 0;
 }
 
-int gmm_space_dispatch(struct gmm_space *s)
+int space_dispatch(struct gmm_space *s, unsigned ready)
 {
 	struct gmm_event events[SPACE_EVENTS];
 	uint32_t n;
@@ -550,7 +603,7 @@ int gmm_space_dispatch(struct gmm_space *s)
 
 	pthread_mutex_lock(&s->dispatching);
 	pthread_mutex_lock(&s->lock);
-	ret = space_dispatch_locked(s);
+	ret = space_dispatch_locked(s, ready);
 	n = s->n_events;
 	memcpy(events, s->events, n * sizeof(events[0]));
 	s->n_events = 0;
@@ -559,4 +612,9 @@ int gmm_space_dispatch(struct gmm_space *s)
 	for (uint32_t i = 0; s->on_event && i < n; i++)
 		s->on_event(s->user, &events[i]);
 	return ret;
+}
+
+int gmm_space_dispatch(struct gmm_space *s)
+{
+	return space_dispatch(s, space_wait(s, 0));
 }

@@ -109,6 +109,8 @@ struct gmm_space {
 	uint64_t reclaim_asked; /* pages, by gmm_space_reclaim() */
 	bool reclaim_flush;	/* what it staged is written, too */
 	uint64_t served_ns;	/* when a frame was last needed */
+	uint64_t timer_ns;	/* when the timer ends; 0: it is not set */
+	bool idle_due;		/* what is not urgent was put off */
 	uint32_t stamp_unit;	/* evictions for one step of a stamp */
 
 	struct counters counters;
@@ -149,6 +151,17 @@ uint64_t space_free_frames(const struct gmm_space *s);
 struct gmm_policy *space_policy(struct gmm_space *s);
 
 void space_event(struct gmm_space *s, enum gmm_event_kind kind, page_no p, int error, int32_t tid);
+
+/* Dispatching in two halves, for workers: which descriptors are ready, waited for without any lock;
+ * then what gmm_space_dispatch() does. */
+enum {
+	SPACE_READY_FAULTS = 1,
+	SPACE_READY_WAKE = 2,
+	SPACE_READY_TIMER = 4,
+	SPACE_READY_STORE = 8,
+};
+unsigned space_wait(const struct gmm_space *s, int timeout_ms);
+int space_dispatch(struct gmm_space *s, unsigned ready);
 
 /* Somebody may have waited for this page. */
 void space_changed(struct gmm_space *s);

@@ -21,32 +21,32 @@ struct gmm_worker {
 	cpu_set_t allowed; /* as inherited */
 };
 
-/* Waits for work, looking without sleeping for the first spin_us. */
-static void worker_wait(struct gmm_worker *w)
+/* Waits for work, looking without sleeping for the first spin_us. Returns what is ready. */
+static unsigned worker_wait(struct gmm_worker *w)
 {
-	struct pollfd fds[2] = {{.fd = gmm_space_fd(w->space), .events = POLLIN},
-				{.fd = w->stop_fd, .events = POLLIN}};
 	uint64_t until = w->spin_us ? now_ns() + (uint64_t)w->spin_us * 1000 : 0;
+	unsigned ready;
 
-	while (until && now_ns() < until)
-		if (poll(fds, 2, 0))
-			return;
-	poll(fds, 2, -1);
+	while (until && now_ns() < until) {
+		ready = space_wait(w->space, 0);
+		if (ready || atomic_load_explicit(&w->stop, memory_order_relaxed))
+			return ready;
+	}
+	return space_wait(w->space, -1);
 }
 
 static void *worker_run(void *arg)
 {
 	struct gmm_worker *w = arg;
+	unsigned ready = space_wait(w->space, 0);
 	int ret;
 
 	while (!atomic_load(&w->stop)) {
-		ret = gmm_space_dispatch(w->space);
-		if (ret == -EAGAIN)
-			continue;
+		ret = space_dispatch(w->space, ready);
 		if (ret == -EIO) /* nothing is served any more; only stopping is left */
 			poll(&(struct pollfd){.fd = w->stop_fd, .events = POLLIN}, 1, -1);
 		else
-			worker_wait(w);
+			ready = ret == -EAGAIN ? space_wait(w->space, 0) : worker_wait(w);
 	}
 	return NULL;
 }
@@ -115,6 +115,7 @@ struct gmm_worker *gmm_worker_free(struct gmm_worker *w)
 		return NULL;
 	atomic_store(&w->stop, true);
 	eventfd_write(w->stop_fd, 1);
+	eventfd_write(w->space->wake_fd, 1);
 	pthread_join(w->thread, NULL);
 	atomic_fetch_sub(&w->space->n_workers, 1);
 	close(w->stop_fd);

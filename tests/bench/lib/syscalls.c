@@ -4,13 +4,14 @@
 #include <linux/kvm.h>
 #include <poll.h>
 #include <stdatomic.h>
+#include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/timerfd.h>
 #include <sys/types.h>
 
 #define UFFD_TYPE 0xAA /* of its ioctls */
 
-enum { KVM_RUNS, UFFD_IOCTLS, READS, POLLS, TIMERS, PREADS, MADVISES };
+enum { KVM_RUNS, UFFD_IOCTLS, READS, POLLS, TIMERS, PREADS, MADVISES, EPOLLS };
 
 static _Atomic uint64_t counts[SYSCALLS_N];
 
@@ -30,7 +31,7 @@ const char *syscalls_name(unsigned i)
 	static const char *const names[SYSCALLS_N] = {
 		[KVM_RUNS] = "kvm_run", [UFFD_IOCTLS] = "uffd_ioctl", [READS] = "read",
 		[POLLS] = "poll",	[TIMERS] = "timerfd_settime", [PREADS] = "pread",
-		[MADVISES] = "madvise"};
+		[MADVISES] = "madvise", [EPOLLS] = "epoll_wait"};
 
 	return names[i];
 }
@@ -46,6 +47,8 @@ int __real_timerfd_settime(int fd, int flags, const struct itimerspec *at, struc
 int __wrap_timerfd_settime(int fd, int flags, const struct itimerspec *at, struct itimerspec *old);
 ssize_t __real_pread(int fd, void *to, size_t bytes, off_t at);
 ssize_t __wrap_pread(int fd, void *to, size_t bytes, off_t at);
+int __real_epoll_wait(int fd, struct epoll_event *events, int n, int timeout_ms);
+int __wrap_epoll_wait(int fd, struct epoll_event *events, int n, int timeout_ms);
 int __real_madvise(void *at, size_t bytes, int advice);
 int __wrap_madvise(void *at, size_t bytes, int advice);
 
@@ -86,4 +89,10 @@ int __wrap_madvise(void *at, size_t bytes, int advice)
 {
 	count(MADVISES);
 	return __real_madvise(at, bytes, advice);
+}
+
+int __wrap_epoll_wait(int fd, struct epoll_event *events, int n, int timeout_ms)
+{
+	count(EPOLLS);
+	return __real_epoll_wait(fd, events, n, timeout_ms);
 }

@@ -5,7 +5,7 @@
 
 #include <stdint.h>
 
-#define SYSCALLS_N 7u
+#define SYSCALLS_N 8u
 
 struct syscalls {
 	uint64_t n[SYSCALLS_N];
