@@ -5,7 +5,7 @@
  *   lock         everything below that does not say otherwise; held for microseconds, never while
  *                guest memory may be touched through its registered mapping
  *   pool->lock   a leaf
- * fault.c and reclaim.c do not call each other: space.c calls both.
+ * fault.c and reclaim.c do not call each other: dispatch.c calls both.
  */
 #ifndef MM_SPACE_H
 #define MM_SPACE_H

@@ -1,0 +1,314 @@
+/* Dispatching: the one loop that joins faults, reads and writes that ended, and reclaim.
+ *
+ * One thread at a time (space.dispatching), under the space's lock once it has begun. A dispatch
+ * makes no system call for a descriptor that has nothing, and leaves what is not urgent to a
+ * dispatch that finds nothing else to do; a timer sees to it that there is one.
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "clean.h"
+#include "fault.h"
+#include "reclaim.h"
+#include "space.h"
+
+#define DISPATCH_EVENTS_READ  64u
+#define DISPATCH_FDS_READ     8
+#define DISPATCH_SETTLE_TRIES 8
+#define DISPATCH_SCRUB	      16u /* frames zeroed ahead when nothing else is to do */
+#define DISPATCH_RESERVE      64u /* of them kept ready */
+#define DISPATCH_DECAY_NS     UINT64_C(100000000) /* frames unused for so long go back to the host */
+#define DISPATCH_SOON_NS      UINT64_C(100000) /* a frame is still pinned; a read is tried again */
+#define DISPATCH_TICK_NS      UINT64_C(10000000)
+
+static bool dispatch_install_read(struct gmm_space *s, struct transfer *x)
+{
+	if (fault_read_ended(s, x))
+		return true;
+	x->next = s->transfers.ready;
+	s->transfers.ready = x->index;
+	return false;
+}
+
+/* What has ended: bits. */
+enum { REAPED_READS = 1, REAPED_WRITES = 2 };
+
+static unsigned dispatch_reap_store(struct gmm_space *s, struct gmm_store *st)
+{
+	struct gmm_store_io *io = st->ops->reap(st), *next;
+	unsigned reaped = 0;
+
+	for (; io; io = next) {
+		struct transfer *x = io->user;
+
+		next = io->next;
+		if (x->kind == TRANSFER_READ) {
+			dispatch_install_read(s, x);
+			reaped |= REAPED_READS;
+		} else {
+			reclaim_write_ended(s, x);
+			reaped |= REAPED_WRITES;
+		}
+	}
+	return reaped;
+}
+
+/* Reads whose frame was still pinned when they ended. */
+static void dispatch_install_ready(struct gmm_space *s)
+{
+	uint16_t i = s->transfers.ready, next;
+
+	s->transfers.ready = TRANSFER_NONE;
+	for (; i != TRANSFER_NONE; i = next) {
+		next = s->transfers.all[i].next;
+		dispatch_install_read(s, &s->transfers.all[i]);
+	}
+}
+
+static unsigned dispatch_reap(struct gmm_space *s)
+{
+	unsigned reaped = 0;
+
+	dispatch_install_ready(s);
+	if (s->store)
+		reaped |= dispatch_reap_store(s, s->store);
+	for (unsigned i = 0; i < s->layout.n_regions; i++)
+		if (s->layout.regions[i].backing)
+			reaped |= dispatch_reap_store(s, s->layout.regions[i].backing);
+	return reaped;
+}
+
+static void dispatch_serve(struct gmm_space *s, const struct fault *f)
+{
+	enum fault_outcome outcome = fault_serve(s, f);
+
+	if (outcome == FAULT_WAIT)
+		s->waiting[s->n_waiting++] =
+			(struct waiting){.page = f->page, .tid = f->tid, .since_ns = f->since_ns};
+	if (outcome != FAULT_SERVED && f->tid)
+		stall_change(&s->stall, f->since_ns, 1);
+	if (outcome == FAULT_SERVED)
+		space_changed(s);
+}
+
+/* Faults that found no frame or no transfer, in the order in which they came. */
+static void dispatch_serve_waiting(struct gmm_space *s)
+{
+	uint32_t n = s->n_waiting, kept = 0;
+
+	for (uint32_t i = 0; i < n; i++) {
+		struct waiting w = s->waiting[i];
+		struct fault f = {.page = w.page, .tid = w.tid, .since_ns = w.since_ns};
+		enum fault_outcome outcome = fault_serve(s, &f);
+
+		if (outcome == FAULT_WAIT) {
+			s->waiting[kept++] = w;
+		} else if (outcome == FAULT_SERVED) {
+			if (w.tid)
+				stall_change(&s->stall, now_ns(), -1);
+			space_changed(s);
+		}
+	}
+	s->n_waiting = kept;
+	pool_starve(&s->member, kept != 0);
+}
+
+static int dispatch_read_faults(struct gmm_space *s, unsigned *n_read)
+{
+	struct uffd_msg msgs[DISPATCH_EVENTS_READ];
+	uint64_t now;
+	int ret;
+
+	*n_read = 0;
+	if (s->n_waiting + DISPATCH_EVENTS_READ > SPACE_WAITING)
+		return 0; /* they keep in the kernel */
+	ret = uffd_read(&s->uffd, msgs, DISPATCH_EVENTS_READ, n_read);
+	if (ret)
+		return ret;
+	now = now_ns();
+	if (*n_read)
+		s->served_ns = now;
+	for (unsigned i = 0; i < *n_read; i++) {
+		void *at = (void *)(uintptr_t)msgs[i].arg.pagefault.address; /* NOLINT */
+		const struct region *r = layout_find_hva(&s->layout, at);
+		struct fault f = {.tid = (int32_t)msgs[i].arg.pagefault.feat.ptid, .since_ns = now};
+
+		if (msgs[i].event != UFFD_EVENT_PAGEFAULT || !r)
+			continue;
+		f.page = r->first + (page_no)(((char *)at - r->hva) >> GMM_PAGE_SHIFT);
+		f.tid = f.tid ? f.tid : 1;
+		dispatch_serve(s, &f);
+	}
+	return 0;
+}
+
+/* Zeroed frames ahead of need. */
+static void dispatch_restock(struct gmm_space *s, uint32_t least)
+{
+	if (pool_excess(s->pool) || s->n_waiting || s->bay.n_zero >= least)
+		return;
+	bay_scrub(&s->bay, DISPATCH_SCRUB);
+	if (s->bay.n_zero < DISPATCH_RESERVE / 2 &&
+	    pool_available(s->pool) > 4 * DISPATCH_RESERVE && s->counters.demand_zero)
+		bay_populate(&s->bay, DISPATCH_SCRUB);
+}
+
+/* What pays later, or is not urgent. */
+static void dispatch_idle(struct gmm_space *s)
+{
+	if (pool_excess(s->pool) || s->n_waiting)
+		return;
+	dispatch_restock(s, DISPATCH_RESERVE);
+	if (bay_n_free(&s->bay) > DISPATCH_RESERVE + s->bay.floor &&
+	    now_ns() - s->served_ns > DISPATCH_DECAY_NS)
+		bay_trim(&s->bay, DISPATCH_SCRUB);
+	huge_gather(s);
+	s->idle_due = s->store && s->store->ops->maintain(s->store) == -EAGAIN;
+}
+
+static void dispatch_drain_fd(int fd)
+{
+	uint64_t n;
+
+	if (read(fd, &n, sizeof(n)) < 0)
+		return; /* nothing was there */
+}
+
+/* Work that no descriptor tells of needs a look again soon. A timer that is set already and ends no
+ * later is left alone: it costs a system call, and dispatches are many. */
+static void dispatch_set_timer(struct gmm_space *s)
+{
+	uint64_t blocked = reclaim_blocked_until(s), now = now_ns(), in = 0;
+	struct itimerspec t = {0};
+
+	if (s->transfers.ready != TRANSFER_NONE)
+		in = DISPATCH_SOON_NS;
+	else if (blocked)
+		in = blocked > now ? blocked - now : 1;
+	else if (s->n_waiting || s->n_staged || pool_excess(s->pool) || s->idle_due ||
+		 bay_n_free(&s->bay) > DISPATCH_RESERVE + s->bay.floor ||
+		 s->transfers.n_free < SPACE_TRANSFERS || huge_wants_to_gather(s))
+		in = DISPATCH_TICK_NS; /* transfers, too: io_uring may refuse to take them at first
+					*/
+	if (in == 0 || (s->timer_ns && s->timer_ns <= now + in))
+		return;
+	t.it_value.tv_sec = (time_t)(in / 1000000000);
+	t.it_value.tv_nsec = (long)(in % 1000000000);
+	if (timerfd_settime(s->timer_fd, 0, &t, NULL) == 0)
+		s->timer_ns = now + in;
+}
+
+/* What is free in the guest goes before anything is evicted. True: there is more of it, and that
+ * is worth another call before reclaim's turn. */
+static bool dispatch_relieve(struct gmm_space *s)
+{
+	uint64_t want = s->relief.take ? reclaim_wants(s) : 0, had;
+
+	if (want == 0)
+		return false;
+	had = s->relief.take(s->relief.user, want);
+	reclaim_had(s, had);
+	return had && had < want && reclaim_wants(s) > 0;
+}
+
+unsigned space_wait(const struct gmm_space *s, int timeout_ms)
+{
+	struct epoll_event events[DISPATCH_FDS_READ];
+	int n = epoll_wait(s->epoll_fd, events, DISPATCH_FDS_READ, timeout_ms);
+	unsigned ready = 0;
+
+	/* Interrupted is how io_uring tells of an end: what ended is found without being named. */
+	for (int i = 0; i < n; i++) {
+		int fd = events[i].data.fd;
+
+		ready |= fd == s->uffd.fd    ? SPACE_READY_FAULTS
+			 : fd == s->wake_fd  ? SPACE_READY_WAKE
+			 : fd == s->timer_fd ? SPACE_READY_TIMER
+					     : SPACE_READY_STORE;
+	}
+	return ready;
+}
+
+/* Everything that is known to have ended. A store that works in memory ends what is begun at once,
+ * and has no descriptor to tell of it. */
+static unsigned dispatch_settle(struct gmm_space *s)
+{
+	unsigned reaped = dispatch_reap(s), more = reaped;
+
+	if (s->n_waiting)
+		dispatch_serve_waiting(s);
+	for (int i = 0; i < DISPATCH_SETTLE_TRIES && more && s->n_waiting; i++) {
+		more = dispatch_reap(s);
+		reaped |= more;
+		dispatch_serve_waiting(s);
+	}
+	return reaped;
+}
+
+static int dispatch_locked(struct gmm_space *s, unsigned ready)
+{
+	unsigned n_read = 0, reaped, reaped_late;
+	int ret = 0;
+	bool more;
+
+	if (s->dead)
+		return -EIO;
+	if (ready & SPACE_READY_WAKE)
+		dispatch_drain_fd(s->wake_fd);
+	if (ready & SPACE_READY_TIMER) {
+		dispatch_drain_fd(s->timer_fd);
+		s->timer_ns = 0;
+	}
+	reaped = dispatch_reap(s);
+	if (reaped)
+		s->served_ns = now_ns();
+	if (ready & SPACE_READY_FAULTS)
+		ret = dispatch_read_faults(s, &n_read);
+	if (ret) { /* better a guest that hangs, and is told about, than one that reads zeros */
+		s->dead = true;
+		space_event(s, GMM_EVENT_DEAD, PAGE_NONE, ret, 0);
+		return -EIO;
+	}
+	if (s->n_waiting)
+		dispatch_serve_waiting(s);
+	clean_balance(s);
+	more = dispatch_relieve(s) || reclaim_balance(s);
+	reaped_late = dispatch_settle(s);
+	if (reaped || reaped_late || n_read || more) {
+		s->idle_due = true;
+		dispatch_restock(s, DISPATCH_RESERVE / 2);
+	} else {
+		dispatch_idle(s);
+	}
+	stall_update(&s->stall, now_ns());
+	dispatch_set_timer(s);
+	/* Writes that ended late leave room for others. */
+	return more || reaped_late & REAPED_WRITES || n_read == DISPATCH_EVENTS_READ ? -EAGAIN : 0;
+}
+
+int space_dispatch(struct gmm_space *s, unsigned ready)
+{
+	struct gmm_event events[SPACE_EVENTS];
+	uint32_t n;
+	int ret;
+
+	pthread_mutex_lock(&s->dispatching);
+	pthread_mutex_lock(&s->lock);
+	ret = dispatch_locked(s, ready);
+	n = s->n_events;
+	memcpy(events, s->events, n * sizeof(events[0]));
+	s->n_events = 0;
+	pthread_mutex_unlock(&s->lock);
+	pthread_mutex_unlock(&s->dispatching);
+	for (uint32_t i = 0; s->on_event && i < n; i++)
+		s->on_event(s->user, &events[i]);
+	return ret;
+}
+
+int gmm_space_dispatch(struct gmm_space *s)
+{
+	return space_dispatch(s, space_wait(s, 0));
+}
