@@ -8,6 +8,7 @@
 #include <check.h>
 #include <errno.h>
 #include <guestmm/guestmm.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -162,6 +163,7 @@ static void model_limit(struct model *m)
 {
 	struct gmm_pool_stats stats = {.size = sizeof(stats)};
 	struct timespec ms = {0, 1000000};
+	struct pollfd pfd = {.fd = gmm_space_fd(m->space), .events = POLLIN};
 
 	m->limit = (m->huge ? 5 : 2) * MIB +
 		   (model_rand(m) % ((m->huge ? 11 : 6) * MIB) & ~UINT64_C(4095));
@@ -171,10 +173,10 @@ static void model_limit(struct model *m)
 		gmm_pool_stats(m->pool, &stats);
 		if (stats.used_bytes <= m->limit)
 			return;
-		if (m->alone)
-			gmm_space_dispatch(m->space);
-		else
+		if (!m->alone)
 			nanosleep(&ms, NULL);
+		else if (gmm_space_dispatch(m->space) == 0)
+			poll(&pfd, 1, 1);
 	}
 	ck_abort_msg("limit of %lu KiB not met: %lu KiB in use", (unsigned long)m->limit >> 10,
 		     (unsigned long)stats.used_bytes >> 10);
