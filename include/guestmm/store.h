@@ -56,6 +56,7 @@ struct gmm_store_stats {
 	uint64_t fixed_bytes;	 /* and what it takes however few there are */
 	uint64_t held_bytes;	 /* host memory that holds stored pages (ram) */
 	uint32_t flags;		 /* GMM_STORE_ASYNC, GMM_STORE_DIRECT */
+	uint64_t n_slots_high;	 /* bookkeeping is there for so many slots; more cost more of it */
 };
 
 #define GMM_STORE_ASYNC	    (1u << 0) /* submit() does not wait for a device */

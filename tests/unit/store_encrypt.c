@@ -39,6 +39,12 @@ static int file_fd(struct gmm_store *st)
 	return fd;
 }
 
+/* The slot that a page's name means. */
+static uint64_t slot_of(struct gmm_store *st, uint64_t name)
+{
+	return sums_index(&((struct file_store *)st)->sums, name);
+}
+
 /* Words that are found wherever they lie. */
 static const char secret[] = "nobody but the guest may read this; ";
 
@@ -153,11 +159,12 @@ START_TEST(what_was_changed_is_noticed)
 	memset(pages, 7, 8 * GMM_PAGE_BYTES); /* the same content everywhere */
 	ck_assert_uint_eq(help_write(st, pages, 8, slots, NULL), 0);
 	fd = file_fd(st);
-	at = (off_t)(slots[1] * GMM_PAGE_BYTES + 4095);
+	at = (off_t)(slot_of(st, slots[1]) * GMM_PAGE_BYTES + 4095);
 	ck_assert_int_eq(pread(fd, &byte, 1, at), 1);
 	byte ^= 0x10;
 	ck_assert_int_eq(pwrite(fd, &byte, 1, at), 1);
-	exchange(fd, slots[4], slots[6]); /* another slot's is not this one's */
+	exchange(fd, slot_of(st, slots[4]),
+		 slot_of(st, slots[6])); /* another slot's is not this one's */
 	close(fd);
 	help_read(st, pages, 8, slots, results);
 	for (unsigned i = 0; i < 8; i++)
@@ -178,16 +185,16 @@ START_TEST(what_was_there_before_is_noticed)
 
 	help_fill_noise(page, 1);
 	ck_assert_uint_eq(help_write(st, page, 1, &first, NULL), 0);
-	ck_assert_int_eq(pread(fd, old, sizeof(old), (off_t)(first * GMM_PAGE_BYTES)),
+	ck_assert_int_eq(pread(fd, old, sizeof(old), (off_t)(slot_of(st, first) * GMM_PAGE_BYTES)),
 			 (ssize_t)sizeof(old));
 	do { /* until the slot comes up again */
 		st->ops->release(st, &first, 1);
 		help_fill_noise(page, 2);
 		ck_assert_uint_eq(help_write(st, page, 1, &slot, NULL), 0);
-		if (slot != first)
+		if (slot_of(st, slot) != slot_of(st, first))
 			st->ops->release(st, &slot, 1);
-	} while (slot != first);
-	ck_assert_int_eq(pwrite(fd, old, sizeof(old), (off_t)(slot * GMM_PAGE_BYTES)),
+	} while (slot_of(st, slot) != slot_of(st, first));
+	ck_assert_int_eq(pwrite(fd, old, sizeof(old), (off_t)(slot_of(st, slot) * GMM_PAGE_BYTES)),
 			 (ssize_t)sizeof(old));
 	help_read(st, page, 1, &slot, &result);
 	ck_assert_int_eq(result, -EBADMSG);

@@ -19,7 +19,6 @@
 #include <string.h>
 #include <xxhash.h>
 
-#include "reserve.h"
 #include "store/file.h"
 
 #define DEFAULT_DEPTH 128u
@@ -57,9 +56,15 @@ static struct gmm_store_io *dequeue(struct file_queue *q)
 	return io;
 }
 
+/* An operation's slot while it is under way; io->slot is its name (see sums.h). */
+static uint64_t *slot_of(struct gmm_store_io *io)
+{
+	return &io->reserved[0];
+}
+
 static bool reads_slot(const struct gmm_store_io *io, uint64_t slot)
 {
-	return io->verb == GMM_STORE_READ && io->slot == slot;
+	return io->verb == GMM_STORE_READ && io->reserved[0] == slot;
 }
 
 /* Is any read of the slot under way still? Walks all: only called after a double read. */
@@ -77,14 +82,16 @@ static bool slot_is_read(const struct file_store *f, uint64_t slot)
 
 static int read_end(struct file_store *f, struct gmm_store_io *io, int result)
 {
-	if (f->n_dup_reads && slot_is_read(f, io->slot)) {
+	uint64_t slot = *slot_of(io);
+
+	if (f->n_dup_reads && slot_is_read(f, slot)) {
 		f->n_dup_reads--;
 	} else {
-		slots_bit_clear(f->slots.busy, io->slot);
-		if (!slots_bit(f->slots.live, io->slot))
-			slots_put(&f->slots, io->slot, 1);
+		slots_bit_clear(f->slots.busy, slot);
+		if (!slots_bit(f->slots.live, slot))
+			slots_put(&f->slots, slot, 1);
 	}
-	if (!result && XXH3_64bits(io->page, GMM_PAGE_BYTES) != f->sums[io->slot])
+	if (!result && !sums_match(&f->sums, io->slot, XXH3_64bits(io->page, GMM_PAGE_BYTES)))
 		return -EBADMSG;
 	return result;
 }
@@ -101,17 +108,19 @@ static bool retire(struct file_store *f)
 
 static void write_end(struct file_store *f, struct gmm_store_io *io, int result)
 {
+	uint64_t slot = *slot_of(io);
+
 	/* A write that failed may have left blocks behind too, unless for lack of them. */
 	if (result != -ENOSPC)
-		slots_bit_set(f->slots.backed, io->slot);
+		slots_bit_set(f->slots.backed, slot);
 	else
 		f->disk_is_full = true;
 	if (!result) {
-		slots_bit_set(f->slots.live, io->slot);
+		slots_bit_set(f->slots.live, slot);
 		return;
 	}
 	if (result != -EIO || !retire(f))
-		slots_put(&f->slots, io->slot, 1);
+		slots_put(&f->slots, slot, 1);
 	io->slot = GMM_SLOT_NONE;
 }
 
@@ -140,13 +149,13 @@ static void start_read(struct file_store *f, struct file_batch *b)
 {
 	struct gmm_store_io **tail = &b->ios;
 
-	b->first = f->reads.head->slot;
+	b->first = *slot_of(f->reads.head);
 	do {
 		*tail = dequeue(&f->reads);
 		tail = &(*tail)->next;
 		b->n++;
 	} while (b->n < FILE_BATCH_PAGES && f->reads.head &&
-		 f->reads.head->slot == b->first + b->n);
+		 *slot_of(f->reads.head) == b->first + b->n);
 	*tail = NULL;
 	file_batch_start(f, b);
 }
@@ -159,8 +168,8 @@ static void start_write(struct file_store *f, struct file_batch *b, uint64_t fir
 	while (b->n < n) {
 		struct gmm_store_io *io = dequeue(&f->writes);
 
-		io->slot = first + b->n++;
-		f->sums[io->slot] = XXH3_64bits(io->page, GMM_PAGE_BYTES);
+		*slot_of(io) = first + b->n++;
+		io->slot = sums_set(&f->sums, *slot_of(io), XXH3_64bits(io->page, GMM_PAGE_BYTES));
 		*tail = io;
 		tail = &io->next;
 	}
@@ -237,12 +246,27 @@ static void flush(struct file_store *f)
 		file_ring_flush(f);
 }
 
+static bool is_live(const struct file_store *f, uint64_t slot)
+{
+	return slot < f->slots.n && slots_bit(f->slots.live, slot);
+}
+
 static bool acceptable(const struct file_store *f, const struct gmm_store_io *io)
 {
 	if ((uintptr_t)io->page % GMM_PAGE_BYTES)
 		return false;
-	return io->verb == GMM_STORE_WRITE ||
-	       (io->slot < f->slots.n && slots_bit(f->slots.live, io->slot));
+	return io->verb == GMM_STORE_WRITE || is_live(f, sums_index(&f->sums, io->slot));
+}
+
+static void enqueue_read(struct file_store *f, struct gmm_store_io *io)
+{
+	uint64_t slot = sums_index(&f->sums, io->slot);
+
+	*slot_of(io) = slot;
+	if (slots_bit(f->slots.busy, slot))
+		f->n_dup_reads++;
+	slots_bit_set(f->slots.busy, slot);
+	enqueue(&f->reads, io);
 }
 
 static int file_submit(struct gmm_store *st, struct gmm_store_io *const *ios, unsigned n)
@@ -255,12 +279,10 @@ static int file_submit(struct gmm_store *st, struct gmm_store_io *const *ios, un
 		if (!acceptable(f, ios[i]))
 			return -EINVAL;
 	for (unsigned i = 0; i < n; i++) {
-		if (ios[i]->verb == GMM_STORE_READ) {
-			if (slots_bit(f->slots.busy, ios[i]->slot))
-				f->n_dup_reads++;
-			slots_bit_set(f->slots.busy, ios[i]->slot);
-		}
-		enqueue(ios[i]->verb == GMM_STORE_READ ? &f->reads : &f->writes, ios[i]);
+		if (ios[i]->verb == GMM_STORE_READ)
+			enqueue_read(f, ios[i]);
+		else
+			enqueue(&f->writes, ios[i]);
 	}
 	f->n_under_way += n;
 	pump(f);
@@ -330,11 +352,13 @@ static void file_release(struct gmm_store *st, const uint64_t *slots, unsigned n
 	struct file_store *f = file_of(st);
 
 	for (unsigned i = 0; i < n; i++) {
-		if (slots[i] >= f->slots.n || !slots_bit(f->slots.live, slots[i]))
+		uint64_t slot = sums_index(&f->sums, slots[i]);
+
+		if (!is_live(f, slot))
 			continue;
-		slots_bit_clear(f->slots.live, slots[i]);
-		if (!slots_bit(f->slots.busy, slots[i]))
-			slots_put(&f->slots, slots[i], 1);
+		slots_bit_clear(f->slots.live, slot);
+		if (!slots_bit(f->slots.busy, slot))
+			slots_put(&f->slots, slot, 1);
 	}
 }
 
@@ -370,9 +394,11 @@ static void file_stats(struct gmm_store *st, struct gmm_store_stats *out)
 	*out = f->stats;
 	out->n_slots = f->slots.n - f->n_bad;
 	out->n_slots_used = f->slots.n_taken - f->n_bad;
+	out->n_slots_high = f->slots.n_high;
 	out->fixed_bytes = sizeof(*f) + f->n_batches * sizeof(*f->batches) +
 			   f->n_seals_made * FILE_BATCH_PAGES * GMM_PAGE_BYTES;
-	out->metadata_bytes = f->slots.n_high * sizeof(*f->sums) + slots_metadata_bytes(&f->slots);
+	out->metadata_bytes =
+		sums_bytes(&f->sums, f->slots.n_high) + slots_metadata_bytes(&f->slots);
 	out->flags = (f->has_ring ? GMM_STORE_ASYNC : 0u) |
 		     (f->backing.direct ? GMM_STORE_DIRECT : 0u) |
 		     (f->cipher ? GMM_STORE_ENCRYPTED : GMM_STORE_PLAIN);
@@ -382,8 +408,8 @@ static bool file_holds(struct gmm_store *st, uint64_t slot, const void *page)
 {
 	struct file_store *f = file_of(st);
 
-	return slot < f->slots.n && slots_bit(f->slots.live, slot) &&
-	       f->sums[slot] == XXH3_64bits(page, GMM_PAGE_BYTES);
+	return is_live(f, sums_index(&f->sums, slot)) &&
+	       sums_match(&f->sums, slot, XXH3_64bits(page, GMM_PAGE_BYTES));
 }
 
 static void wait_for_all(struct file_store *f)
@@ -410,7 +436,7 @@ static void file_free(struct gmm_store *st)
 	backing_close(&f->backing);
 	file_seals_free(f);
 	cipher_free(f->cipher);
-	reserve_unmap(f->sums, f->slots.n * sizeof(*f->sums));
+	sums_fini(&f->sums);
 	slots_fini(&f->slots);
 	free(f->batches);
 	free(f);
@@ -451,10 +477,9 @@ static int make_insides(struct file_store *f, const struct gmm_store_file_config
 	error = slots_init(&f->slots, config->capacity_bytes / GMM_PAGE_BYTES);
 	if (error)
 		return error;
-	f->sums = reserve_map(f->slots.n * sizeof(*f->sums));
-	if (!f->sums)
-		return -ENOMEM;
-	error = make_batches(f, depth);
+	error = sums_init(&f->sums, f->slots.n);
+	if (!error)
+		error = make_batches(f, depth);
 	if (!error && config->encrypt)
 		error = cipher_new(&f->cipher);
 	if (error)

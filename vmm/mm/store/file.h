@@ -19,6 +19,7 @@
 #include "store/backing.h"
 #include "store/cipher.h"
 #include "store/slots.h"
+#include "store/sums.h"
 
 /* 512 KiB: larger ones are no faster on what was measured, smaller ones are. */
 #define FILE_BATCH_PAGES 128u
@@ -52,7 +53,7 @@ struct file_store {
 	struct gmm_store base;
 	struct backing backing;
 	struct slots slots;
-	uint64_t *sums; /* a slot's checksum */
+	struct sums sums;
 	struct io_uring ring;
 	bool has_ring; /* otherwise submit() does all itself */
 	bool waking;   /* a no-op is under way to make fd() readable */

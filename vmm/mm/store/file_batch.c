@@ -57,12 +57,13 @@ static bool batch_seal(struct file_store *f, struct file_batch *b)
 static bool batch_open(struct file_store *f, const struct file_batch *b, unsigned n)
 {
 	const struct gmm_store_io *io = b->ios;
+	uint64_t slot = b->first + b->done;
 	bool good = cipher_begin(f->cipher, CIPHER_DECRYPT);
 
 	if (!good)
 		return false;
 	for (; n && good; n--, io = io->next)
-		good = cipher_page(f->cipher, io->slot, io->page, io->page);
+		good = cipher_page(f->cipher, slot++, io->page, io->page);
 	cipher_end(f->cipher);
 	return good;
 }
