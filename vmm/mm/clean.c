@@ -2,6 +2,7 @@
 #include "clean.h"
 
 #define CLEAN_SWEEP 4096u /* pages looked at in one dispatch */
+#define CLEAN_AHEAD 512u  /* slots that one dispatch may take */
 
 uint64_t clean_metadata_bytes(const struct gmm_space *s, const struct gmm_store_stats *io)
 {
@@ -9,24 +10,40 @@ uint64_t clean_metadata_bytes(const struct gmm_space *s, const struct gmm_store_
 	       (s->policy ? s->policy_ops->metadata_bytes(s->policy) : 0);
 }
 
-/* A 32nd of the bound is left for what the next batch adds. */
-static bool clean_has_room(const struct gmm_space *s)
+/* How many slots the store may use. A 32nd of the bound is left for what the policy may yet need;
+ * bookkeeping that is there already costs nothing more. */
+static uint64_t clean_max_slots(const struct gmm_space *s, const struct gmm_store_stats *io)
 {
-	uint64_t max = s->pages.n_pages * METADATA_BYTES_MAX;
-	struct gmm_store_stats io = {0};
+	uint64_t bound = s->pages.n_pages * METADATA_BYTES_MAX, max = UINT64_MAX;
+	uint64_t others = clean_metadata_bytes(s, io) - io->metadata_bytes + bound / 32;
 
-	s->store->ops->stats(s->store, &io);
-	if (io.n_slots && io.n_slots_used > io.n_slots - io.n_slots / 16)
-		return false;
-	return clean_metadata_bytes(s, &io) <= max - max / 32;
+	if (io->n_slots_high)
+		max = (bound > others ? bound - others : 0) * io->n_slots_high / io->metadata_bytes;
+	if (max < io->n_slots_high)
+		max = io->n_slots_high;
+	if (io->n_slots && max > io->n_slots - io->n_slots / 16)
+		max = io->n_slots - io->n_slots / 16;
+	return max;
 }
 
-static void clean_give_up(struct gmm_space *s)
+/* Slots by which the store is short, with what may be written before the next look. */
+static uint64_t clean_missing(const struct gmm_space *s)
 {
-	uint64_t n = s->clean.n_left < CLEAN_SWEEP ? s->clean.n_left : CLEAN_SWEEP;
+	struct gmm_store_stats io = {0};
+	uint64_t max, want;
 
-	s->clean.n_left -= n;
-	while (n--) {
+	s->store->ops->stats(s->store, &io);
+	max = clean_max_slots(s, &io);
+	want = io.n_slots_used + (max / 32 < CLEAN_AHEAD ? max / 32 : CLEAN_AHEAD);
+	return want > max ? want - max : 0;
+}
+
+/* Gives up n copies, or as many as the next CLEAN_SWEEP pages have. */
+static void clean_give_up(struct gmm_space *s, uint64_t n)
+{
+	unsigned n_looks = CLEAN_SWEEP;
+
+	for (; n && n_looks-- && s->clean.n_left; s->clean.n_left--) {
 		page_no p = s->clean.hand;
 		page_word w = space_word(s, p);
 		uint64_t slot = page_payload(w);
@@ -37,16 +54,17 @@ static void clean_give_up(struct gmm_space *s)
 			continue;
 		s->store->ops->release(s->store, &slot, 1);
 		page_change(&s->pages, p, w, page_with_payload(w, GMM_SLOT_NONE));
+		n--;
 	}
 }
 
 /* The policy's rings may have room that they do not need any more. Looking at them costs as much
- * as they have entries: once for half a limit's worth of evictions. */
+ * as they have entries: once for an eighth of a limit's worth of evictions. */
 static void clean_trim_policy(struct gmm_space *s)
 {
 	uint64_t limit = atomic_load(&s->pool->limit_pages);
 
-	if (!s->policy || s->counters.evicted - s->clean.trimmed_at < limit / 2)
+	if (!s->policy || s->counters.evicted - s->clean.trimmed_at < limit / 8)
 		return;
 	s->clean.trimmed_at = s->counters.evicted;
 	s->policy_ops->resize(s->policy, limit < s->pages.n_pages ? limit : s->pages.n_pages);
@@ -59,14 +77,16 @@ bool clean_may_keep(const struct gmm_space *s)
 
 void clean_balance(struct gmm_space *s)
 {
-	if (!s->store || !s->pages.n_pages)
+	uint64_t n_missing;
+
+	if (!s->store || !s->store->ops->holds || !s->pages.n_pages)
 		return;
-	s->clean.has_room = s->store->ops->holds && clean_has_room(s);
-	if (s->clean.has_room) {
-		s->clean.n_left =
-			s->pages.n_pages; /* copies may come now: one sweep if they must go */
+	n_missing = clean_missing(s);
+	s->clean.has_room = n_missing == 0;
+	if (s->clean.has_room) { /* copies may come now: one sweep if they must go */
+		s->clean.n_left = s->pages.n_pages;
 		return;
 	}
 	clean_trim_policy(s);
-	clean_give_up(s);
+	clean_give_up(s, n_missing);
 }
