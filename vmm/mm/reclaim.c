@@ -20,7 +20,7 @@
 
 #define RECLAIM_BATCH	       32u  /* victims asked for at once */
 #define RECLAIM_ROUND	       256u /* victims for one call: faults are looked at in between */
-#define RECLAIM_WRITE_BATCH    32u  /* pages for one submission */
+#define RECLAIM_WRITE_BATCH    128u /* pages for one submission */
 #define RECLAIM_STAGED_MAX     1024u
 #define RECLAIM_BACKOFF_MIN_NS UINT64_C(20000000)
 #define RECLAIM_BACKOFF_MAX_NS UINT64_C(1000000000)

@@ -21,8 +21,8 @@
 #include "streams.h"
 #include "taken.h"
 
-#define SPACE_TRANSFERS	 256u
-#define SPACE_WRITES_MAX 128u  /* transfers that writes may have; reads find the rest */
+#define SPACE_TRANSFERS	 768u
+#define SPACE_WRITES_MAX 512u  /* transfers that writes may have; reads find the rest */
 #define SPACE_WAITING	 1024u /* faults that wait for a frame; beyond, events stay unread */
 #define SPACE_EVENTS	 64u
 #define TRANSFER_NONE	 UINT16_MAX
