@@ -49,6 +49,11 @@ struct gmm_policy_ops {
 
 	uint64_t (*metadata_bytes)(const struct gmm_policy *p);
 	void (*free)(struct gmm_policy *p);
+
+	/* As insert(), for a page that somebody touched while it was away; about n_evictions pages
+	 * have left since it did. May be NULL, or beyond `size`: then insert() is called. */
+	void (*insert_back)(struct gmm_policy *p, uint64_t page, enum gmm_policy_why why,
+			    uint64_t n_evictions);
 };
 
 /* The head of every policy object. */
@@ -56,7 +61,17 @@ struct gmm_policy {
 	const struct gmm_policy_ops *ops;
 };
 
-/* The built-in policies: "twogen" (the default), "clock", "fifo", "random".
+/* Calls p's insert_back() where it has one, else its insert(). */
+static inline void gmm_policy_insert_back(struct gmm_policy *p, uint64_t page,
+					  enum gmm_policy_why why, uint64_t n_evictions)
+{
+	if (p->ops->size >= sizeof(struct gmm_policy_ops) && p->ops->insert_back)
+		p->ops->insert_back(p, page, why, n_evictions);
+	else
+		p->ops->insert(p, page, why);
+}
+
+/* The built-in policies: "heat" (the default), "twogen", "clock", "fifo", "random".
  * Returns NULL for any other name; NULL asks for the default. */
 GMM_API const struct gmm_policy_ops *gmm_policy_find(const char *name);
 

@@ -29,7 +29,10 @@ static void insert(struct model *m)
 
 	m->n_in += !m->in[page];
 	m->in[page] = true;
-	m->p->ops->insert(m->p, page, (enum gmm_policy_why)draw(m, 6));
+	if (draw(m, 2))
+		m->p->ops->insert(m->p, page, (enum gmm_policy_why)draw(m, 6));
+	else
+		gmm_policy_insert_back(m->p, page, GMM_POLICY_SWAP_IN, draw(m, 1u << draw(m, 25)));
 }
 
 static void drop(struct model *m)

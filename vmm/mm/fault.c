@@ -44,10 +44,15 @@ static void fault_resident(struct gmm_space *s, page_no p, uint64_t slot, unsign
 			   enum gmm_policy_why why)
 {
 	struct gmm_policy *policy = space_policy(s);
-	page_word w = page_make(GMM_PAGE_RESIDENT, slot);
+	page_word old = space_word(s, p), w = page_make(GMM_PAGE_RESIDENT, slot);
+	uint64_t n_evictions = space_evictions_since(s, page_stamp(old));
 
-	page_change(&s->pages, p, space_word(s, p), page_with_flags(w, flags));
-	policy->ops->insert(policy, p, why);
+	page_change(&s->pages, p, old, page_with_flags(w, flags));
+	if (n_evictions &&
+	    (why == GMM_POLICY_RESCUE || why == GMM_POLICY_REFAULT || why == GMM_POLICY_SWAP_IN))
+		gmm_policy_insert_back(policy, p, why, n_evictions);
+	else
+		policy->ops->insert(policy, p, why);
 	huge_used(s, p);
 }
 
@@ -307,10 +312,9 @@ enum fault_outcome fault_serve(struct gmm_space *s, const struct fault *f)
 /* Did the page leave so lately that it should not have? */
 static bool fault_is_refault(const struct gmm_space *s, unsigned stamp)
 {
-	uint64_t limit = atomic_load(&s->pool->limit_pages);
-	unsigned now = (unsigned)(s->counters.evicted / s->stamp_unit);
+	uint64_t n_evictions = space_evictions_since(s, stamp);
 
-	return (uint64_t)((now - stamp) & 0xfff) * s->stamp_unit < limit;
+	return n_evictions && n_evictions < atomic_load(&s->pool->limit_pages);
 }
 
 static void fault_read_lost(struct gmm_space *s, struct transfer *x)

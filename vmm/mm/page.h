@@ -10,8 +10,9 @@
  *   EVICTING   the bay slot that has the content
  *   FILLING    the transfer that reads it, or GMM_SLOT_NONE (no read: a zero fill)
  *   SWAPPED    the store's slot
- * The stamp, in SWAPPED, is when the page left (evictions / PAGE_STAMP_UNIT), so that a
- * page that comes back soon is recognised (a refault, as in the kernel's workingset.c).
+ * The stamp, in EVICTING and SWAPPED, is when the page left (1 + evictions / a unit, modulo
+ * PAGE_STAMPS), so that a page that comes back soon is recognised (a refault, as in the kernel's
+ * workingset.c). 0: it was never resident.
  */
 #ifndef MM_PAGE_H
 #define MM_PAGE_H
@@ -19,8 +20,8 @@
 #include <guestmm/space.h>
 #include <guestmm/store.h>
 
-#define PAGE_HOLDS_MAX	255u
-#define PAGE_STAMP_BITS 12
+#define PAGE_HOLDS_MAX 255u
+#define PAGE_STAMPS    4095u /* of 12 bits; 0 is none */
 
 enum page_flag {
 	PAGE_PREFETCHED = 1, /* brought in on a guess, no touch seen yet */

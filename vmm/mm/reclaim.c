@@ -76,8 +76,7 @@ static void reclaim_swapped(struct gmm_space *s, page_no p, uint64_t slot)
 {
 	page_word w = page_make(GMM_PAGE_SWAPPED, slot);
 
-	page_change(&s->pages, p, space_word(s, p),
-		    page_with_stamp(w, (unsigned)(s->counters.evicted / s->stamp_unit)));
+	page_change(&s->pages, p, space_word(s, p), page_with_stamp(w, space_stamp(s)));
 }
 
 static void reclaim_stage(struct gmm_space *s, page_no p, bay_slot slot)
@@ -103,7 +102,8 @@ static void reclaim_extracted(struct gmm_space *s, page_no p, bay_slot slot)
 	uint64_t old = page_payload(w);
 	char *page = bay_hva(&s->bay, slot);
 
-	page_change(&s->pages, p, w, page_make(GMM_PAGE_EVICTING, slot));
+	page_change(&s->pages, p, w,
+		    page_with_stamp(page_make(GMM_PAGE_EVICTING, slot), space_stamp(s)));
 	s->counters.evicted++;
 	if (page_is_zero(page)) {
 		reclaim_release(s, old);

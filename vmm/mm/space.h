@@ -144,6 +144,24 @@ static inline bool space_some_taken(const struct gmm_space *s, page_no p)
 	return taken_has_some(&s->taken, gpa >> GMM_HUGE_SHIFT);
 }
 
+/* When a page leaves, it is stamped; 0 is no stamp. */
+static inline unsigned space_stamp(const struct gmm_space *s)
+{
+	return 1 + (unsigned)(s->counters.evicted / s->stamp_unit % PAGE_STAMPS);
+}
+
+/* About how many pages were evicted since a page with this stamp was; 0: it never left. Stamps come
+ * round again after some 64 times the limit. */
+static inline uint64_t space_evictions_since(const struct gmm_space *s, unsigned stamp)
+{
+	unsigned steps;
+
+	if (!stamp)
+		return 0;
+	steps = (space_stamp(s) + PAGE_STAMPS - stamp) % PAGE_STAMPS;
+	return (uint64_t)steps * s->stamp_unit + (s->stamp_unit + 1) / 2;
+}
+
 /* Frames a fault could have at once. */
 uint64_t space_free_frames(const struct gmm_space *s);
 

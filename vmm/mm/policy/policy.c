@@ -4,10 +4,7 @@
 #include <string.h>
 
 static const struct gmm_policy_ops *const policies[] = {
-	&policy_twogen,
-	&policy_clock,
-	&policy_fifo,
-	&policy_random,
+	&policy_heat, &policy_twogen, &policy_clock, &policy_fifo, &policy_random,
 };
 
 const struct gmm_policy_ops *gmm_policy_at(unsigned i)

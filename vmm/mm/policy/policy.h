@@ -4,6 +4,7 @@
 
 #include <guestmm/policy.h>
 
+extern const struct gmm_policy_ops policy_heat;
 extern const struct gmm_policy_ops policy_twogen;
 extern const struct gmm_policy_ops policy_clock;
 extern const struct gmm_policy_ops policy_fifo;

@@ -1,6 +1,6 @@
 /* twogen: two generations, young and old, each first in, first out.
  *
- * The default. A page starts young, and is old once it has proved to be worth keeping: it was
+ * A yardstick. A page starts young, and is old once it has proved to be worth keeping: it was
  * touched while it was on its way out (a rescue), or came back soon after (a refault). Victims
  * are young pages as long as these are more than an eighth of all, then old ones: one
  * sequential scan runs through the young eighth and leaves the old pages where they are. An
