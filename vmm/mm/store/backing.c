@@ -132,7 +132,9 @@ static int check_space(int fd)
 		return -ENOSPC;
 	if (error != -EOPNOTSUPP && error != -ENOSYS)
 		return error;
-	if (fstatvfs(fd, &vfs) == 0 && (uint64_t)vfs.f_bavail * vfs.f_frsize < FIRST_BYTES)
+	/* Those without a size of their own, such as ramfs, say 0 of 0. */
+	if (fstatvfs(fd, &vfs) == 0 && vfs.f_blocks &&
+	    (uint64_t)vfs.f_bavail * vfs.f_frsize < FIRST_BYTES)
 		return -ENOSPC;
 	return 0;
 }
@@ -169,10 +171,12 @@ int backing_open(struct backing *b, const char *path, uint64_t bytes, bool no_di
 	bool is_device = false;
 	int error = 0;
 
-	*b = (struct backing){.fd = -1, .can_punch = true};
+	*b = (struct backing){.fd = -1, .trim = BACKING_TRIM_PUNCH};
 	b->fd = path ? open_path(path, bytes, &is_device) : open_private();
 	if (b->fd < 0)
 		return b->fd;
+	if (is_device)
+		b->trim = BACKING_TRIM_COMMAND;
 	if (!is_device) {
 		error = set_size(b->fd, bytes);
 		if (!error)
@@ -200,4 +204,24 @@ int backing_drop_direct(struct backing *b)
 		return -errno;
 	b->direct = false;
 	return 0;
+}
+
+int backing_discard(const struct backing *b, uint64_t offset, uint64_t bytes)
+{
+	uint64_t range[2] = {offset, bytes};
+	int ret;
+
+	if (b->trim == BACKING_TRIM_PUNCH)
+		ret = fallocate(b->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
+				(off_t)bytes);
+	else
+		ret = ioctl(b->fd, BLKDISCARD, range);
+	return ret < 0 ? -errno : 0;
+}
+
+void backing_trim_failed(struct backing *b, int error)
+{
+	if (error == -EINTR || error == -EAGAIN || error == -ECANCELED)
+		return;
+	b->trim = b->trim == BACKING_TRIM_COMMAND ? BACKING_TRIM_IOCTL : BACKING_TRIM_NOT;
 }

@@ -367,11 +367,10 @@ void file_punch_end(struct file_store *f, struct file_batch *b, int result)
 	f->punching = false;
 	if (result == 0) {
 		slots_unback(&f->slots, b->first, b->n_slots);
-	} else if (result != -EINTR && result != -EAGAIN && result != -ECANCELED) {
-		f->backing.can_punch = false; /* this file system keeps its blocks */
+	} else {
+		backing_trim_failed(&f->backing, result);
+		f->sweeping = false; /* the next maintain() tries again, if there is a way */
 	}
-	if (result)
-		f->sweeping = false;
 	slots_put(&f->slots, b->first, b->n_slots);
 }
 
@@ -379,12 +378,12 @@ static int file_maintain(struct gmm_store *st)
 {
 	struct file_store *f = file_of(st);
 
-	if (!f->backing.can_punch || f->slots.n_stale <= stale_to_keep(f))
+	if (f->backing.trim == BACKING_TRIM_NOT || f->slots.n_stale <= stale_to_keep(f))
 		return 0;
 	f->sweeping = true;
 	punch_next(f);
 	flush(f);
-	return f->sweeping && !f->has_ring ? -EAGAIN : 0;
+	return f->sweeping && !f->punching ? -EAGAIN : 0; /* reap() goes on with the rest */
 }
 
 static void file_stats(struct gmm_store *st, struct gmm_store_stats *out)

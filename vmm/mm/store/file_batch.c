@@ -1,6 +1,7 @@
 /* Batches of the file store: sending, ending, trying again. See file.h for the idea. */
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "reserve.h"
@@ -136,9 +137,23 @@ static uint64_t batch_offset(const struct file_batch *b)
 	return (b->first + b->done) * GMM_PAGE_BYTES;
 }
 
-static int punch_mode(void)
+/* The block layer's own command. Not in every kernel's headers. */
+#define DISCARD_COMMAND _IO(0x12, 0)
+
+static void punch_queue(struct file_store *f, struct io_uring_sqe *sqe, const struct file_batch *b)
 {
-	return FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+	uint64_t bytes = b->n_slots * GMM_PAGE_BYTES;
+
+	if (f->backing.trim == BACKING_TRIM_PUNCH) {
+		io_uring_prep_fallocate(sqe, f->backing.fd,
+					FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+					(off_t)batch_offset(b), (off_t)bytes);
+		return;
+	}
+	io_uring_prep_rw(IORING_OP_URING_CMD, sqe, f->backing.fd, NULL, 0, 0);
+	sqe->cmd_op = DISCARD_COMMAND;
+	sqe->addr = batch_offset(b);
+	sqe->addr3 = bytes;
 }
 
 static void batch_queue(struct file_store *f, struct file_batch *b)
@@ -149,8 +164,7 @@ static void batch_queue(struct file_store *f, struct file_batch *b)
 	unsigned n_iov;
 
 	if (b->kind == FILE_BATCH_PUNCH) {
-		io_uring_prep_fallocate(sqe, f->backing.fd, punch_mode(), (off_t)batch_offset(b),
-					(off_t)(b->n_slots * GMM_PAGE_BYTES));
+		punch_queue(f, sqe, b);
 	} else {
 		n_iov = batch_vector(b, &bytes);
 		/* One piece of memory needs no vector to be copied in. */
@@ -175,14 +189,11 @@ static int batch_do(struct file_store *f, struct file_batch *b)
 	int n_iov;
 	ssize_t n;
 
-	if (b->kind == FILE_BATCH_PUNCH) {
-		n = fallocate(f->backing.fd, punch_mode(), offset,
-			      (off_t)(b->n_slots * GMM_PAGE_BYTES));
-	} else {
-		n_iov = (int)batch_vector(b, &bytes);
-		n = b->kind == FILE_BATCH_READ ? preadv(f->backing.fd, b->iov, n_iov, offset)
-					       : pwritev(f->backing.fd, b->iov, n_iov, offset);
-	}
+	if (b->kind == FILE_BATCH_PUNCH)
+		return backing_discard(&f->backing, batch_offset(b), b->n_slots * GMM_PAGE_BYTES);
+	n_iov = (int)batch_vector(b, &bytes);
+	n = b->kind == FILE_BATCH_READ ? preadv(f->backing.fd, b->iov, n_iov, offset)
+				       : pwritev(f->backing.fd, b->iov, n_iov, offset);
 	return n < 0 ? -errno : (int)n;
 }
 
@@ -270,7 +281,7 @@ static bool batch_ended(struct file_store *f, struct file_batch *b, int res)
 static void batch_send(struct file_store *f, struct file_batch *b)
 {
 	b->direct = f->backing.direct;
-	if (f->has_ring) {
+	if (f->has_ring && (b->kind != FILE_BATCH_PUNCH || f->backing.trim != BACKING_TRIM_IOCTL)) {
 		batch_queue(f, b);
 		return;
 	}
