@@ -158,7 +158,7 @@ START_TEST(a_frame_is_zeroed_before_it_is_handed_out)
 	}
 	for (unsigned i = 0; i < n; i++)
 		bay_put_zero(&bay, slots[i]);
-	ck_assert_uint_eq(bay_trim(&bay, 12), 12);
+	ck_assert_uint_eq(bay_trim(&bay, 12, true), 12);
 	ck_assert_uint_eq(pool_available(pool), 12);
 	bay_fini(&bay);
 	ck_assert_uint_eq(pool_available(pool), 512);

@@ -239,32 +239,57 @@ void bay_hand_over(struct bay *b, bay_slot slot)
 }
 
 /* A frame that the host gets back when it is discarded. */
-static bay_slot bay_pop_single(struct bay *b)
+static bay_slot bay_pop_single(struct bay *b, bool split)
 {
 	bool zero = !b->dirty.n;
 	bay_slot slot = bay_list_pop(b, zero ? &b->zero : &b->dirty);
 
 	if (slot == BAY_NONE)
-		return bay_huge_pop_single(b);
+		return bay_huge_pop_single(b, split);
 	*(zero ? &b->n_zero : &b->n_dirty) -= 1;
 	atomic_fetch_sub(&b->member->pool->reserve_pages, 1);
 	return slot;
 }
 
-unsigned bay_trim(struct bay *b, unsigned n)
+static int by_slot(const void *a, const void *b)
 {
-	unsigned i = 0;
+	bay_slot x = *(const bay_slot *)a, y = *(const bay_slot *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* Discards n frames, neighbours by one call. */
+static void bay_discard(struct bay *b, bay_slot *slots, unsigned n)
+{
+	unsigned len;
+
+	qsort(slots, n, sizeof(slots[0]), by_slot);
+	for (unsigned i = 0; i < n; i += len) {
+		for (len = 1; i + len < n && slots[i + len] == slots[i] + len; len++)
+			;
+		madvise(bay_hva(b, slots[i]), (size_t)len << GMM_PAGE_SHIFT, MADV_DONTNEED);
+	}
+	for (unsigned i = 0; i < n; i++)
+		bay_put_vacant(b, slots[i]);
+	pool_uncharge(b->member, n);
+}
+
+unsigned bay_trim(struct bay *b, unsigned n, bool split)
+{
+	bay_slot slots[BAY_POPULATE_MAX];
+	unsigned given = 0, have;
 
 	if (bay_n_free(b) > b->floor + GMM_HUGE_PAGES)
-		i = bay_huge_trim(b, n);
-	for (; i < n && bay_n_free(b) > b->floor; i++) {
-		bay_slot slot = bay_pop_single(b);
-
-		if (slot == BAY_NONE)
-			break;
-		madvise(bay_hva(b, slot), GMM_PAGE_BYTES, MADV_DONTNEED);
-		bay_put_vacant(b, slot);
-		pool_uncharge(b->member, 1);
-	}
-	return i;
+		given = bay_huge_trim(b, n);
+	do {
+		for (have = 0; have < BAY_POPULATE_MAX && given + have < n; have++) {
+			slots[have] =
+				bay_n_free(b) > b->floor ? bay_pop_single(b, split) : BAY_NONE;
+			if (slots[have] == BAY_NONE)
+				break;
+		}
+		bay_discard(b, slots, have);
+		given += have;
+	} while (have == BAY_POPULATE_MAX);
+	return given;
 }

@@ -150,8 +150,8 @@ void bay_huge_vacate(struct bay *b, bay_slot slot);
 /* Gives huge slots back to the host that are free as a whole, until n frames are given. How many.
  */
 unsigned bay_huge_trim(struct bay *b, unsigned n);
-/* A free frame of a slot that was taken apart, as far as the kernel is concerned too. */
-bay_slot bay_huge_pop_single(struct bay *b);
+/* A free frame that is a page of its own to the kernel; `split` makes one. */
+bay_slot bay_huge_pop_single(struct bay *b, bool split);
 
 /* Is the frame in this slot part of a page of 2 MiB? */
 static inline bool bay_is_whole(const struct bay *b, bay_slot slot)
@@ -170,7 +170,9 @@ unsigned bay_populate(struct bay *b, unsigned n);
 /* Zeroes up to n dirty frames. Returns how many. */
 unsigned bay_scrub(struct bay *b, unsigned n);
 
-/* Gives up to n free frames back to the host, down to the floor. Returns how many. */
-unsigned bay_trim(struct bay *b, unsigned n);
+/* Gives about n free frames back to the host, down to the floor: a huge frame goes whole. Frames of
+ * a huge page of which others are in use still go only if `split`: it is split for them. Returns
+ * how many went. */
+unsigned bay_trim(struct bay *b, unsigned n, bool split);
 
 #endif

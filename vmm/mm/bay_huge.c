@@ -200,12 +200,13 @@ bay_slot bay_huge_pop(struct bay *b, bool zero, bool break_up)
 	return BAY_NONE;
 }
 
-bay_slot bay_huge_pop_single(struct bay *b)
+bay_slot bay_huge_pop_single(struct bay *b, bool split)
 {
 	for (struct bay_huge *h = b->huge; b->has_huge && h < b->huge + BAY_HUGE; h++) {
 		bool zero = h->dirty.n == 0;
 
-		if (h->state != BAY_HUGE_PARTS || h->zero.n + h->dirty.n == 0 || !huge_split(b, h))
+		if (h->state != BAY_HUGE_PARTS || h->zero.n + h->dirty.n == 0 ||
+		    (h->whole && !split) || !huge_split(b, h))
 			continue;
 		*(zero ? &b->n_zero : &b->n_dirty) -= 1;
 		atomic_fetch_sub(&b->member->pool->reserve_pages, 1);

@@ -130,7 +130,7 @@ static int dispatch_read_faults(struct gmm_space *s, unsigned *n_read)
 		return ret;
 	now = now_ns();
 	if (*n_read)
-		s->served_ns = now;
+		s->served_ns = s->fault_ns = now;
 	for (unsigned i = 0; i < *n_read; i++) {
 		void *at = (void *)(uintptr_t)msgs[i].arg.pagefault.address; /* NOLINT */
 		const struct region *r = layout_find_hva(&s->layout, at);
@@ -164,7 +164,7 @@ static void dispatch_idle(struct gmm_space *s)
 	dispatch_restock(s, DISPATCH_RESERVE);
 	if (bay_n_free(&s->bay) > DISPATCH_RESERVE + s->bay.floor &&
 	    now_ns() - s->served_ns > DISPATCH_DECAY_NS)
-		bay_trim(&s->bay, DISPATCH_SCRUB);
+		bay_trim(&s->bay, DISPATCH_SCRUB, false);
 	huge_gather(s);
 	s->idle_due = s->store && s->store->ops->maintain(s->store) == -EAGAIN;
 }

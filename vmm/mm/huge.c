@@ -99,12 +99,14 @@ static bool huge_is_on(const struct gmm_space *s)
 	       atomic_load(&s->pool->limit_pages) >= min;
 }
 
-/* Frames are plenty: an eighth of the limit stays free after n more blocks. */
+/* Frames are plenty: an eighth of the limit stays free after n more blocks, or there is a frame for
+ * every page that the space has. */
 static bool huge_fits(const struct gmm_space *s, uint64_t n)
 {
 	uint64_t limit = atomic_load(&s->pool->limit_pages);
+	uint64_t spare = space_has_all(s) ? 0 : limit / 8;
 
-	return s->n_waiting == 0 && space_free_frames(s) >= n * GMM_HUGE_PAGES + limit / 8;
+	return s->n_waiting == 0 && space_free_frames(s) >= n * GMM_HUGE_PAGES + spare;
 }
 
 static bool huge_all(const struct gmm_space *s, page_no block, enum gmm_page_state state)

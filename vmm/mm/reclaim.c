@@ -21,6 +21,7 @@
 #define RECLAIM_BATCH	       32u  /* victims asked for at once */
 #define RECLAIM_ROUND	       256u /* victims for one call: faults are looked at in between */
 #define RECLAIM_WRITE_BATCH    128u /* pages for one submission */
+#define RECLAIM_QUIET_NS       UINT64_C(10000000) /* nobody faulted for so long */
 #define RECLAIM_STAGED_MAX     1024u
 #define RECLAIM_BACKOFF_MIN_NS UINT64_C(20000000)
 #define RECLAIM_BACKOFF_MAX_NS UINT64_C(1000000000)
@@ -44,6 +45,8 @@ static struct marks reclaim_marks(const struct gmm_space *s)
 	uint64_t limit = atomic_load(&s->pool->limit_pages);
 	struct marks m = {.low = clamp(limit / 64, 16, 1024)};
 
+	if (space_has_all(s)) /* nobody will ever be short of one */
+		return (struct marks){0};
 	m.high = m.low + m.low / 2;
 	m.staged = s->store ? clamp(limit / 16, 16, RECLAIM_STAGED_MAX) : 0;
 	return m;
@@ -461,9 +464,10 @@ static void reclaim_meet_limit(struct gmm_space *s)
 	uint64_t excess = pool_excess(s->pool);
 
 	if (excess)
-		bay_trim(&s->bay, (unsigned)clamp(excess, 0, UINT32_MAX));
+		bay_trim(&s->bay, (unsigned)clamp(excess, 0, UINT32_MAX),
+			 s->transfers.n_writes == 0);
 	if (reclaim_must_give(s))
-		bay_trim(&s->bay, RECLAIM_BATCH);
+		bay_trim(&s->bay, RECLAIM_BATCH, true);
 }
 
 static unsigned reclaim_evict_round(struct gmm_space *s, uint64_t need)
@@ -509,6 +513,8 @@ bool reclaim_balance(struct gmm_space *s)
 		}
 		return false;
 	}
+	s->transfers.max_writes =
+		now_ns() - s->fault_ns > RECLAIM_QUIET_NS ? SPACE_WRITES_IDLE : SPACE_WRITES_MAX;
 	n_write = s->block.blocked ? 1 : reclaim_to_write(s, &m);
 	while (n_write > written) {
 		unsigned now = reclaim_write(s, n_write - written);
@@ -520,6 +526,6 @@ bool reclaim_balance(struct gmm_space *s)
 	reclaim_meet_limit(s);
 	/* What was asked for is meant for the host; the bay has no room for all of it, either. */
 	if (s->reclaim_flush && bay_n_free(&s->bay) > m.high)
-		bay_trim(&s->bay, bay_n_free(&s->bay) - (unsigned)m.high);
+		bay_trim(&s->bay, bay_n_free(&s->bay) - (unsigned)m.high, false);
 	return left > 0 && reclaim_need(s, &m) > 0;
 }

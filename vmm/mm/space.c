@@ -27,6 +27,12 @@ uint64_t space_free_frames(const struct gmm_space *s)
 	return pool_excess(s->pool) ? 0 : pool_available(s->pool) + mine;
 }
 
+bool space_has_all(const struct gmm_space *s)
+{
+	return atomic_load(&s->pool->n_members) == 1 &&
+	       s->pages.n_pages + s->bay.floor <= atomic_load(&s->pool->limit_pages);
+}
+
 struct gmm_policy *space_policy(struct gmm_space *s)
 {
 	uint64_t limit = atomic_load(&s->pool->limit_pages);

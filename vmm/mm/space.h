@@ -21,11 +21,14 @@
 #include "streams.h"
 #include "taken.h"
 
-#define SPACE_TRANSFERS	 768u
-#define SPACE_WRITES_MAX 512u  /* transfers that writes may have; reads find the rest */
-#define SPACE_WAITING	 1024u /* faults that wait for a frame; beyond, events stay unread */
-#define SPACE_EVENTS	 64u
-#define TRANSFER_NONE	 UINT16_MAX
+#define SPACE_TRANSFERS 2048u
+/* Transfers that writes may have, reads find the rest: what a disk does in half a millisecond, as
+ * long as reads may come to wait behind them; more while nobody faults. */
+#define SPACE_WRITES_MAX  128u
+#define SPACE_WRITES_IDLE 1024u
+#define SPACE_WAITING	  1024u /* faults that wait for a frame; beyond, events stay unread */
+#define SPACE_EVENTS	  64u
+#define TRANSFER_NONE	  UINT16_MAX
 
 enum transfer_kind { TRANSFER_FREE, TRANSFER_READ, TRANSFER_WRITE };
 
@@ -58,6 +61,7 @@ struct transfers {
 	uint16_t free;
 	uint16_t ready; /* reads that ended well, to be installed */
 	uint32_t n_free, n_reads, n_writes;
+	uint32_t max_writes;
 };
 
 struct gmm_space {
@@ -111,6 +115,7 @@ struct gmm_space {
 	uint64_t served_ns;	/* when a frame was last needed */
 	uint64_t timer_ns;	/* when the timer ends; 0: it is not set */
 	bool idle_due;		/* what is not urgent was put off */
+	uint64_t fault_ns;	/* when somebody last faulted */
 	uint32_t stamp_unit;	/* evictions for one step of a stamp */
 
 	struct counters counters;
@@ -164,6 +169,9 @@ static inline uint64_t space_evictions_since(const struct gmm_space *s, unsigned
 
 /* Frames a fault could have at once. */
 uint64_t space_free_frames(const struct gmm_space *s);
+
+/* The limit has a frame for every page: none need ever leave. */
+bool space_has_all(const struct gmm_space *s);
 
 /* The policy, made on first use; NULL where there is no memory for it. */
 struct gmm_policy *space_policy(struct gmm_space *s);

@@ -13,13 +13,14 @@ void transfers_init(struct transfers *t)
 		t->free = x->index;
 	}
 	t->n_free = SPACE_TRANSFERS;
+	t->max_writes = SPACE_WRITES_MAX;
 }
 
 struct transfer *transfer_get(struct transfers *t, enum transfer_kind kind)
 {
 	struct transfer *x;
 
-	if (t->free == TRANSFER_NONE || (kind == TRANSFER_WRITE && t->n_writes >= SPACE_WRITES_MAX))
+	if (t->free == TRANSFER_NONE || (kind == TRANSFER_WRITE && t->n_writes >= t->max_writes))
 		return NULL;
 	x = &t->all[t->free];
 	t->free = x->next;

@@ -29,7 +29,7 @@ static bool copy_charge(struct engine *e)
 {
 	if (pool_charge(e->bay->member, 1))
 		return true;
-	return bay_trim(e->bay, 1) && pool_charge(e->bay->member, 1);
+	return bay_trim(e->bay, 1, true) && pool_charge(e->bay->member, 1);
 }
 
 static int copy_in(struct engine *e, char *hva, const char *from)
