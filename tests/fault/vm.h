@@ -62,19 +62,21 @@ static inline void vm_event(void *user, const struct gmm_event *event)
 	}
 }
 
-static inline struct gmm_store *vm_store(struct vm *vm, uint64_t capacity)
+static inline struct gmm_store *vm_store(uint64_t capacity, gmm_store_fail_fn *fail, void *user)
 {
 	struct gmm_store_file_config file = {.size = sizeof(file), .capacity_bytes = capacity};
 	struct gmm_store *store, *faulty;
 
 	ck_assert_int_eq(gmm_store_file_new(&file, &store), 0);
-	ck_assert_int_eq(gmm_store_faulty_new(store, vm_fail, vm, &faulty), 0);
+	ck_assert_int_eq(gmm_store_faulty_new(store, fail, user, &faulty), 0);
 	return faulty;
 }
 
-/* A space of mem_mib with the pool given, or one of its own of limit_mib. */
-static inline struct vm *vm_new(enum gmm_engine engine, struct gmm_pool *pool, uint64_t mem_mib,
-				uint64_t limit_mib, uint64_t swap_mib)
+/* A space of mem_mib with the pool given, or one of its own of limit_mib, over a store that fails
+ * as `fail` says; NULL: as vm->fail_reads and vm->fail_writes do. */
+static inline struct vm *vm_new_failing(enum gmm_engine engine, struct gmm_pool *pool,
+					uint64_t mem_mib, uint64_t limit_mib, uint64_t swap_mib,
+					gmm_store_fail_fn *fail, void *user)
 {
 	struct gmm_pool_config config = {.size = sizeof(config), .limit_bytes = limit_mib * MIB};
 	struct gmm_space_config space = {.size = sizeof(space), .engine = engine, .n_vcpus = 1};
@@ -88,7 +90,8 @@ static inline struct vm *vm_new(enum gmm_engine engine, struct gmm_pool *pool, u
 	if (!pool)
 		ck_assert_int_eq(gmm_pool_new(&config, &vm->pool), 0);
 	space.pool = vm->pool;
-	space.store = swap_mib ? vm_store(vm, swap_mib * MIB) : NULL;
+	space.store =
+		swap_mib ? vm_store(swap_mib * MIB, fail ? fail : vm_fail, fail ? user : vm) : NULL;
 	space.on_event = vm_event;
 	space.user = vm;
 	ret = gmm_space_new(&space, &vm->space);
@@ -102,6 +105,12 @@ static inline struct vm *vm_new(enum gmm_engine engine, struct gmm_pool *pool, u
 	ck_assert_int_eq(gmm_worker_new(&worker, &vm->worker), 0);
 	ck_assert_int_eq(gmm_balloon_new(&balloon, &vm->balloon), 0);
 	return vm;
+}
+
+static inline struct vm *vm_new(enum gmm_engine engine, struct gmm_pool *pool, uint64_t mem_mib,
+				uint64_t limit_mib, uint64_t swap_mib)
+{
+	return vm_new_failing(engine, pool, mem_mib, limit_mib, swap_mib, NULL, NULL);
 }
 
 static inline void vm_free(struct vm *vm, bool pool_too)

@@ -227,4 +227,23 @@ test_control_socket()
 	expect 125 "$GUESTMM" run --control "$WORK/no/such/dir/s" --kernel "$PROBE" hello
 }
 
+# Sizes over the control socket are looked at before anybody is asked.
+test_ctl_usage()
+{
+	for command in limit balloon; do
+		usage_error "'-1' is negative" ctl "$WORK/none" $command -1
+		usage_error "'-64M' is negative" ctl "$WORK/none" $command -64M
+		usage_error "'12Q' has an unknown unit" ctl "$WORK/none" $command 12Q
+		usage_error "need a SIZE" ctl "$WORK/none" $command
+		usage_error "too large" ctl "$WORK/none" $command 9223372036854775808
+	done
+	usage_error "'0' is zero" ctl "$WORK/none" limit 0
+	usage_error 'unknown command' ctl "$WORK/none" explode
+	usage_error 'no argument' ctl "$WORK/none" quit now
+	usage_error 'no socket' ctl
+	usage_error 'no command' ctl "$WORK/none"
+	expect 125 "$GUESTMM" ctl "$WORK/none" limit 64M
+	said 'no guestmm listens there'
+}
+
 main "$@"

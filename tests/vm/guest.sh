@@ -36,6 +36,19 @@ test_out_of_memory()
 	grep -q 'out of memory' "$WORK/err" || fail "nothing said about memory"
 }
 
+# A balloon as large as the guest cannot be: no success, and it is said how much could be given.
+test_balloon_larger_than_the_guest()
+{
+	need_kvm
+	for bytes in 64M 1T; do
+		expect 1 "$GUESTMM" run -m 64M balloon --bytes $bytes
+		grep -Eq '^balloon: bytes=[1-9][0-9]+ FAILED$' "$WORK/out" || fail "$(cat "$WORK/out")"
+		said 'could give [0-9]+ only'
+	done
+	expect 0 "$GUESTMM" run -m 64M balloon --bytes 16M
+	grep -Eq '^balloon: bytes=16777216 ok$' "$WORK/out" || fail "$(cat "$WORK/out")"
+}
+
 # Twice the memory that there is, in random order, every page verified.
 evicts_by()
 {
