@@ -472,23 +472,49 @@ static long long kvm_number(int fd, const char *name)
 	return value;
 }
 
-/* Under nested paging the walks above went through entries for small and for huge host pages. */
+/* How much of the guest's memory is in huge pages of the host, by /proc/self/smaps; -1: it does not
+ * say. */
+static long long huge_bytes(const struct vm *vm)
+{
+	uintptr_t first = (uintptr_t)vm->ram, start, end;
+	bool inside = false;
+	long long kib, sum = -1;
+	FILE *f = fopen("/proc/self/smaps", "re");
+	char line[512];
+
+	while (f && fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
+			inside = start >= first && end <= first + RAM_BYTES;
+		else if (inside && sscanf(line, "AnonHugePages: %lld kB", &kib) == 1)
+			sum = (sum < 0 ? 0 : sum) + kib * 1024;
+	}
+	if (f)
+		fclose(f);
+	return sum;
+}
+
+/* Under nested paging the walks above went through entries for small and for huge host pages, and
+ * the huge ones map huge pages. */
 static void check_host_pages(const struct vm *vm)
 {
 	int fd = ioctl(vm->vm_fd, KVM_GET_STATS_FD, 0);
 	long long small = kvm_number(fd, "pages_4k"), huge = kvm_number(fd, "pages_2m");
+	long long bytes = huge_bytes(vm);
 	bool nested = file_says("/sys/module/kvm_amd/parameters/npt", "Y") ||
 		      file_says("/sys/module/kvm_amd/parameters/npt", "1") ||
 		      file_says("/sys/module/kvm_intel/parameters/ept", "Y");
 
-	printf("mapped by the host, %s nested paging: 4K %lld, 2M %lld\n",
-	       nested ? "with" : "without", small, huge);
+	printf("mapped by the host, %s nested paging: 4K %lld, 2M %lld; in huge pages: %lld "
+	       "bytes\n",
+	       nested ? "with" : "without", small, huge, bytes);
 	if (fd >= 0)
 		close(fd);
-	if (nested && huge >= 0 &&
-	    !file_says("/sys/kernel/mm/transparent_hugepage/enabled", "[never]") &&
-	    (small < 1 || huge < 1))
+	if (file_says("/sys/kernel/mm/transparent_hugepage/enabled", "[never]"))
+		return;
+	if (nested && huge >= 0 && (small < 1 || huge < 1))
 		fail("not both kinds of host pages were in use");
+	if (nested && bytes >= 0 && bytes < (long long)HUGE_BYTES * (huge > 0 ? huge : 1))
+		fail("fewer huge pages hold the guest's memory than KVM maps");
 }
 
 int main(void)
