@@ -5,6 +5,7 @@
 set -u
 
 WORK=
+SLOWER=${SLOWER:-1} # how much more time to allow, on hosts where everything takes longer
 
 cleanup()
 {
@@ -40,12 +41,12 @@ need_root()
 	[ "$(id -u)" = 0 ] || skip "needs root"
 }
 
-# expect STATUS COMMAND...: runs it within $SECONDS_MAX (60 s), output in $WORK/out, $WORK/err.
+# expect STATUS COMMAND...: runs it within $SECONDS_MAX (60 s) times $SLOWER, output in $WORK/out, $WORK/err.
 expect()
 {
 	local want=$1 got
 	shift
-	timeout -k 5 "${SECONDS_MAX:-60}" "$@" >"$WORK/out" 2>"$WORK/err" </dev/null
+	timeout -k 5 $((SLOWER * ${SECONDS_MAX:-60})) "$@" >"$WORK/out" 2>"$WORK/err" </dev/null
 	got=$?
 	[ "$got" = "$want" ] || fail "$* ended with status $got, expected $want"
 }
@@ -98,7 +99,7 @@ output_is()
 # wait_for SECONDS COMMAND...: until it succeeds.
 wait_for()
 {
-	local n=$(($1 * 10))
+	local n=$((SLOWER * $1 * 10))
 	shift
 	while ! "$@"; do
 		n=$((n - 1))
