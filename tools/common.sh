@@ -37,3 +37,9 @@ quietly() {
 	fi
 	return $status
 }
+
+# The build folder below $build whose guestmm is the newest; nothing where there is none.
+newest_build() {
+	find "$build" -maxdepth 3 -path '*/vmm/guestmm' -printf '%T@ %p\n' 2>/dev/null | sort -rn |
+		sed -n '1s,^[^ ]* \(.*\)/vmm/guestmm$,\1,p'
+}

@@ -25,16 +25,17 @@ monitor() {
 }
 
 start_qemu() {
-	local args line
+	local args line n
 	args=(-accel "tcg,thread=multi" -cpu "EPYC,+svm,+npt,-cx16" -smp 1 -m "$memory" -nodefaults -display none -no-reboot
 		-kernel "$kernel_parts/vmlinuz" -initrd "$work/initrd"
 		-append "console=ttyS0 quiet mitigations=off panic=-1 oops=panic nowatchdog sysrq_always_enabled rcupdate.rcu_cpu_stall_suppress=1"
 		-drive "if=none,id=record,format=raw,file=$work/record" -device "nvme,drive=record,serial=record")
 	truncate -s 256M "$work/record"
-	if [ "$swap_disk" -gt 0 ]; then
-		truncate -s "${swap_disk}M" "$work/swap"
-		args+=(-drive "if=none,id=swap,format=raw,cache=none,file=$work/swap" -device "nvme,drive=swap,serial=swap")
-	fi
+	for n in "${!swap_disks[@]}"; do
+		truncate -s "${swap_disks[n]}M" "$work/swap$n"
+		args+=(-drive "if=none,id=swap$n,format=raw,cache=none,file=$work/swap$n"
+			-device "nvme,drive=swap$n,serial=swap$n")
+	done
 	if [ "$mode" = shell ]; then
 		args+=(-serial mon:stdio)
 		qemu-system-x86_64 "${args[@]}" 2>"$work/qemu.err"

@@ -78,7 +78,7 @@ write_tests() {
 	cmake -DFILE="$work/tests.json" -P tests/nested/list.cmake 2>"$work/job/list"
 	n_tests=$(grep -c '^run_test ' "$work/job/list" || true)
 	[ "$n_tests" -gt 0 ] || wrong_usage "no test of $programs has a name like '$pattern'"
-	! grep -q '^run_test [^ ]*qemu' "$work/job/list" || add_qemu
+	! grep -q '^run_test [^ ]*qemu' "$work/job/list" || with_qemu=true
 	while read -r line; do
 		eval "words=(${line#run_test })"
 		add_named "${words[@]}"
@@ -140,6 +140,7 @@ make_image() {
 		add_file "$path"
 	done
 	write_job
+	! $with_qemu || add_qemu
 	add_applets
 	(cd "$image" && find . | "$parts/busybox" cpio -o -H newc 2>/dev/null) >"$work/initrd"
 	rm -rf "$image"
