@@ -57,6 +57,8 @@ struct gmm_store_stats {
 	uint64_t held_bytes;	 /* host memory that holds stored pages (ram) */
 	uint32_t flags;		 /* GMM_STORE_ASYNC, GMM_STORE_DIRECT */
 	uint64_t n_slots_high;	 /* bookkeeping is there for so many slots; more cost more of it */
+	uint64_t capacity_bytes; /* host memory that it may take (ram), 0: none is counted; */
+	uint64_t room_bytes;	 /* and what of it is left for pages */
 };
 
 #define GMM_STORE_ASYNC	    (1u << 0) /* submit() does not wait for a device */

@@ -94,6 +94,69 @@ START_TEST(the_coldest_pages_move_down)
 }
 END_TEST
 
+/* Room is made before it is needed, a few pages a call, and the caller is told to come back. */
+START_TEST(a_nearly_full_level_makes_room)
+{
+	struct gmm_store *upper = ram(), *lower = file(), *st = tier(upper, lower);
+	unsigned char *pages = help_pages(2 * N);
+	static uint64_t slots[2 * N];
+	unsigned n_calls = 0;
+
+	for (unsigned i = 0; i < 2 * N; i++)
+		help_fill_text(pages + i * GMM_PAGE_BYTES, i);
+	for (unsigned i = 0; i < 2 * N; i += 8) {
+		struct pollfd pfd = {.fd = st->ops->fd(st), .events = POLLIN};
+
+		ck_assert_uint_eq(help_write(st, pages + i * GMM_PAGE_BYTES, 8, slots + i, NULL),
+				  0);
+		/* Until it has nothing to do, however long the device takes. */
+		for (unsigned n = 0; n < 2000; n++) {
+			uint64_t before = help_stats(upper).reads;
+
+			if (poll(&pfd, 1, 5) == 0 && help_stats(upper).room_bytes >= (1 << 20) / 32)
+				break;
+			ck_assert_ptr_null(st->ops->reap(st));
+			ck_assert_uint_le(help_stats(upper).reads - before, 8);
+			n_calls++;
+		}
+		ck_assert_uint_ge(help_stats(upper).room_bytes, (1 << 20) / 32);
+	}
+	ck_assert_uint_eq(help_stats(upper).writes, 2 * N); /* none passed by */
+	ck_assert_uint_gt(help_stats(lower).n_slots_used, N);
+	ck_assert_uint_ge(help_stats(lower).written_bytes / help_stats(lower).writes,
+			  16 * GMM_PAGE_BYTES); /* batched */
+	ck_assert_uint_gt(n_calls, N / 32);
+	gmm_store_free(st);
+	free(pages);
+}
+END_TEST
+
+/* Nobody below takes a page: it is not tried again and again. */
+START_TEST(write_back_to_a_full_level_rests)
+{
+	struct gmm_store *upper = ram(), *lower = slow_new(4, 3), *st = tier(upper, lower);
+	unsigned char *pages = help_pages(N);
+	static uint64_t slots[N];
+	uint64_t n_read;
+
+	for (unsigned i = 0; i < N; i++)
+		help_fill_text(pages + i * GMM_PAGE_BYTES, i);
+	for (unsigned i = 0; i < 460; i += 4)
+		help_write(st, pages + i * GMM_PAGE_BYTES, 4, slots + i, NULL);
+	settle(st);
+	n_read = help_stats(upper).reads;
+	ck_assert_uint_gt(n_read, 0);
+	settle(st);
+	ck_assert_uint_eq(help_stats(upper).reads, n_read);
+	/* Pages go, and there may be room. */
+	st->ops->release(st, slots, 8);
+	settle(st);
+	ck_assert_uint_gt(help_stats(upper).reads, n_read);
+	gmm_store_free(st);
+	free(pages);
+}
+END_TEST
+
 START_TEST(wild_slots_are_refused)
 {
 	struct gmm_store *st = tier(ram(), slow_new(10, 1));
@@ -238,6 +301,7 @@ START_TEST(a_page_released_while_it_moves_leaves_nothing)
 END_TEST
 
 UNIT_MAIN("store_tier", a_page_goes_to_the_first_that_takes_it, the_coldest_pages_move_down,
-	  wild_slots_are_refused, two_to_four_stores_make_a_tier,
-	  an_injected_error_hits_its_operation, writes_go_round_a_broken_level,
-	  a_broken_lower_level_costs_no_page, a_page_released_while_it_moves_leaves_nothing)
+	  a_nearly_full_level_makes_room, write_back_to_a_full_level_rests, wild_slots_are_refused,
+	  two_to_four_stores_make_a_tier, an_injected_error_hits_its_operation,
+	  writes_go_round_a_broken_level, a_broken_lower_level_costs_no_page,
+	  a_page_released_while_it_moves_leaves_nothing)

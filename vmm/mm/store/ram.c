@@ -102,6 +102,8 @@ static void ram_stats(struct gmm_store *st, struct gmm_store_stats *out)
 
 	*out = r->stats;
 	out->held_bytes = spans_held_bytes(&r->spans);
+	out->capacity_bytes = r->spans.capacity_bytes;
+	out->room_bytes = spans_room_bytes(&r->spans);
 	out->fixed_bytes = sizeof(*r) + codec_bytes(&r->codec);
 	out->metadata_bytes = spans_metadata_bytes(&r->spans);
 	out->flags = GMM_STORE_ASYNC;

@@ -226,6 +226,7 @@ static uint32_t span_take(struct spans *s, unsigned class_)
 	s->spans[at] = (struct span){.class_ = (uint8_t)class_};
 	s->n_places += c->n_in_span;
 	c->n_spans++;
+	s->n_used++;
 	list_push(s, &c->with_room[0], at);
 	return at;
 }
@@ -237,6 +238,7 @@ static void span_put(struct spans *s, uint32_t at)
 	list_remove(s, &c->with_room[0], at);
 	s->n_places -= c->n_in_span;
 	c->n_spans--;
+	s->n_used--;
 	s->spans[at].class_ = SPAN_CLASSES_MAX;
 	list_add(s, &s->dirty, at);
 }
@@ -499,4 +501,11 @@ uint64_t spans_held_bytes(const struct spans *s)
 uint64_t spans_metadata_bytes(const struct spans *s)
 {
 	return s->n_touched * sizeof(*s->spans) + s->n_names_touched * sizeof(*s->names);
+}
+
+uint64_t spans_room_bytes(const struct spans *s)
+{
+	uint64_t used = (uint64_t)s->n_used * SPAN_BYTES + spans_metadata_bytes(s);
+
+	return used < s->capacity_bytes ? s->capacity_bytes - used : 0;
 }

@@ -47,6 +47,7 @@ struct spans {
 	uint64_t capacity_bytes;
 	uint32_t n, n_touched; /* spans at or above n_touched were never used */
 	uint32_t n_held;       /* with host memory */
+	uint32_t n_used;       /* with a class */
 	uint64_t n_places;     /* for objects, in the spans that have a class */
 	struct span *spans;
 	char *memory;
@@ -86,5 +87,8 @@ bool spans_trim(struct spans *s, uint32_t max);
 /* Host memory in use, the free spans' that was not given back included. */
 uint64_t spans_held_bytes(const struct spans *s);
 uint64_t spans_metadata_bytes(const struct spans *s);
+
+/* What spans yet to be used could take. */
+uint64_t spans_room_bytes(const struct spans *s);
 
 #endif

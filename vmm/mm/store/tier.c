@@ -1,8 +1,8 @@
 /* The tier store: a chain of stores, fastest first.
  *
- * A write is offered to one level after the other until one takes it. When a level that can
- * fill up is full, its coldest pages (those that were stored first) are read into buffers
- * here and written to a level below: a write-back. New pages pass by meanwhile.
+ * A write is offered to one level after the other until one takes it. When a level is full, or
+ * nearly so, its coldest pages are written to a level below (tier_back.c), so that new pages find
+ * room. Those that find none pass by.
  *
  * Slots. A page on a level from which nothing is written back keeps its place: its slot is
  * "level, slot there" and costs nothing here. Others get a handle (handles.h) that follows the
@@ -14,20 +14,13 @@
  * The stores below are used by nobody else. One that does not accept more operations now is
  * waited for: with what is let in here (MAX_UNDER_WAY) the built-in ones always accept.
  */
+#include "store/tier.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "queue.h"
-#include "store/ended.h"
-#include "store/handles.h"
-#include "store/store.h"
-#include "store/waker.h"
-
-#define MAX_LEVELS    4u
 #define MAX_UNDER_WAY 4096u
-/* Pages written back at a time. */
-#define N_MOVES 32u
 /* Operations handed down in one go. */
 #define CHUNK 256u
 
@@ -35,52 +28,12 @@
 #define DIRECT_SLOT_BITS (GMM_SLOT_BITS - 3)
 #define DIRECT_SLOT_MASK ((UINT64_C(1) << DIRECT_SLOT_BITS) - 1)
 
-#define QUEUE 1u
-
-struct tier_io {
-	struct gmm_store_io sub; /* what the level sees; first, so that it leads back here */
-	struct gmm_store_io *io; /* the caller's; NULL: a write-back */
-	uint64_t handle;	 /* of the page written back */
-	unsigned level;
-	int error; /* the last refusal that was more than "does not fit here" */
-	struct tier_io *next_free;
-};
-
-struct tier_chunk {
-	struct tier_chunk *next;
-	struct tier_io ios[64];
-};
-
-struct level {
-	struct gmm_store *st;
-	bool fills;		/* its pages have handles and may be written back */
-	bool full;		/* refused a page since the last write-back began */
-	struct ended stash;	/* ended, not looked at yet */
-	struct queue_set queue; /* handles of its pages, coldest first */
-};
-
-struct tier {
-	struct gmm_store base;
-	unsigned n;
-	struct level levels[MAX_LEVELS];
-	struct handles handles;
-	struct ended ended;
-	struct waker waker;
-	struct tier_chunk *chunks;
-	struct tier_io *free;
-	unsigned n_free, n_under_way;
-	unsigned n_moving; /* write-backs under way */
-	struct tier_io moves[N_MOVES];
-	char *buffers; /* a page for each */
-	uint64_t n_errors;
-};
-
 static struct tier *tier_of(struct gmm_store *st)
 {
 	return (struct tier *)st;
 }
 
-static void level_release(struct tier *t, unsigned level, uint64_t slot)
+void tier_release_at(struct tier *t, unsigned level, uint64_t slot)
 {
 	struct gmm_store *st = t->levels[level].st;
 
@@ -88,7 +41,7 @@ static void level_release(struct tier *t, unsigned level, uint64_t slot)
 }
 
 /* Hands n operations to a level. What it refuses altogether has ended with its error. */
-static void hand_down(struct tier *t, unsigned level, struct gmm_store_io **ios, unsigned n)
+void tier_hand_down(struct tier *t, unsigned level, struct gmm_store_io **ios, unsigned n)
 {
 	struct level *l = &t->levels[level];
 	int error;
@@ -108,7 +61,7 @@ static void hand_down(struct tier *t, unsigned level, struct gmm_store_io **ios,
 	}
 }
 
-static void hand_down_list(struct tier *t, unsigned level, struct gmm_store_io *list)
+void tier_hand_down_list(struct tier *t, unsigned level, struct gmm_store_io *list)
 {
 	struct gmm_store_io *ios[CHUNK];
 
@@ -119,7 +72,7 @@ static void hand_down_list(struct tier *t, unsigned level, struct gmm_store_io *
 			((struct tier_io *)list)->level = level;
 			ios[n++] = list;
 		}
-		hand_down(t, level, ios, n);
+		tier_hand_down(t, level, ios, n);
 	}
 }
 
@@ -150,52 +103,13 @@ static void name_page(struct tier *t, struct tier_io *tio)
 	} else if (handles_get(&t->handles, tio->level, slot, &handle)) {
 		tio->io->slot = HANDLE_BIT | handle;
 		if (l->fills)
-			queue_push(&l->queue, QUEUE, handle);
+			queue_push(&l->queue, TIER_QUEUE, handle);
 	} else {
-		level_release(t, tio->level, slot);
+		tier_release_at(t, tio->level, slot);
 		give_back(t, tio, -ENOSPC);
 		return;
 	}
 	give_back(t, tio, 0);
-}
-
-static void move_end(struct tier *t, struct tier_io *tio, bool moved)
-{
-	struct handle *h = &t->handles.all[tio->handle];
-
-	t->n_moving--;
-	if (h->state == HANDLE_DEAD) {
-		level_release(t, h->level, h->slot);
-		if (moved)
-			level_release(t, tio->level, tio->sub.slot);
-		handles_put(&t->handles, tio->handle);
-		return;
-	}
-	h->state = HANDLE_LIVE;
-	if (moved) {
-		level_release(t, h->level, h->slot);
-		h->level = tio->level & 3u;
-		h->slot = tio->sub.slot & GMM_SLOT_NONE;
-	}
-	/* A page that cannot be read stays where it is: its owner will be told. */
-	if (t->levels[h->level].fills && (moved || tio->sub.verb == GMM_STORE_WRITE))
-		queue_push(&t->levels[h->level].queue, QUEUE, tio->handle);
-}
-
-/* Looks at a write-back whose step on its level has ended. True: on to the next level. */
-static bool move_ended(struct tier *t, struct tier_io *tio)
-{
-	bool done = tio->sub.verb == GMM_STORE_WRITE && tio->sub.result == 0;
-	bool read_failed = tio->sub.verb == GMM_STORE_READ && tio->sub.result != 0;
-
-	if (tio->sub.result == -ENOSPC && t->levels[tio->level].fills)
-		t->levels[tio->level].full = true;
-	if (done || read_failed || tio->level + 1 == t->n) {
-		move_end(t, tio, done);
-		return false;
-	}
-	tio->sub.verb = GMM_STORE_WRITE;
-	return true;
 }
 
 /* Looks at a caller's write that has ended on its level. True: on to the next level. */
@@ -218,29 +132,6 @@ static bool write_ended(struct tier *t, struct tier_io *tio)
 	return false;
 }
 
-static void start_write_back(struct tier *t, unsigned level)
-{
-	struct gmm_store_io *ios[N_MOVES];
-	struct level *l = &t->levels[level];
-	unsigned n = 0;
-	uint64_t handle;
-
-	l->full = false;
-	while (n < N_MOVES && queue_pop(&l->queue, QUEUE, &handle)) {
-		struct tier_io *tio = &t->moves[n];
-
-		t->handles.all[handle].state = HANDLE_MOVING;
-		*tio = (struct tier_io){.handle = handle, .level = level};
-		tio->sub.verb = GMM_STORE_READ;
-		tio->sub.slot = t->handles.all[handle].slot;
-		tio->sub.page = t->buffers + n * GMM_PAGE_BYTES;
-		ios[n++] = &tio->sub;
-	}
-	t->n_moving = n;
-	if (n)
-		hand_down(t, level, ios, n);
-}
-
 /* Takes in what has ended on one level. True: something had. */
 static bool collect_level(struct tier *t, unsigned level)
 {
@@ -258,7 +149,7 @@ static bool collect_level(struct tier *t, unsigned level)
 		next = list->next;
 		any = true;
 		if (!tio->io) {
-			forward = move_ended(t, tio);
+			forward = tier_back_ended(t, tio);
 		} else if (tio->sub.verb == GMM_STORE_WRITE) {
 			forward = write_ended(t, tio);
 		} else {
@@ -269,11 +160,7 @@ static bool collect_level(struct tier *t, unsigned level)
 			ended_add(&down, &tio->sub);
 	}
 	if (down.head)
-		hand_down_list(t, level + 1, down.head);
-	if (l->full && !t->n_moving) {
-		start_write_back(t, level);
-		any = true;
-	}
+		tier_hand_down_list(t, level + 1, down.head);
 	return any;
 }
 
@@ -286,6 +173,22 @@ static void collect(struct tier *t)
 		for (unsigned level = 0; level < t->n; level++)
 			any |= collect_level(t, level);
 	} while (any);
+}
+
+/* All that can go on without waiting, and of a write-back a few pages: the caller has others to
+ * serve, and comes back, as fd() tells it to. Without a descriptor all ends here. */
+static void advance(struct tier *t)
+{
+	bool more;
+
+	do {
+		more = tier_back_gather(t);
+		collect(t);
+		while (tier_back_forward(t))
+			collect(t);
+	} while (more && t->waker.event_fd < 0);
+	if (more)
+		waker_set(&t->waker);
 }
 
 static bool grow(struct tier *t, unsigned n)
@@ -342,7 +245,7 @@ static struct tier_io *wrap(struct tier *t, struct gmm_store_io *io)
 static int tier_submit(struct gmm_store *st, struct gmm_store_io *const *ios, unsigned n)
 {
 	struct tier *t = tier_of(st);
-	struct ended lists[MAX_LEVELS];
+	struct ended lists[TIER_LEVELS_MAX];
 	unsigned level;
 	uint64_t at;
 
@@ -353,7 +256,7 @@ static int tier_submit(struct gmm_store *st, struct gmm_store_io *const *ios, un
 			return -EINVAL;
 	if (!grow(t, n))
 		return -ENOMEM;
-	for (level = 0; level < MAX_LEVELS; level++)
+	for (level = 0; level < TIER_LEVELS_MAX; level++)
 		ended_init(&lists[level]);
 	for (unsigned i = 0; i < n; i++) {
 		struct tier_io *tio = wrap(t, ios[i]);
@@ -361,8 +264,8 @@ static int tier_submit(struct gmm_store *st, struct gmm_store_io *const *ios, un
 		ended_add(&lists[tio->level], &tio->sub);
 	}
 	for (level = 0; level < t->n; level++)
-		hand_down_list(t, level, lists[level].head);
-	collect(t);
+		tier_hand_down_list(t, level, lists[level].head);
+	advance(t);
 	if (t->ended.head)
 		waker_set(&t->waker);
 	return 0;
@@ -373,7 +276,7 @@ static struct gmm_store_io *tier_reap(struct gmm_store *st)
 	struct tier *t = tier_of(st);
 
 	waker_clear(&t->waker);
-	collect(t);
+	advance(t);
 	return ended_take(&t->ended);
 }
 
@@ -394,7 +297,7 @@ static void release_handle(struct tier *t, uint64_t handle)
 	}
 	if (t->levels[h->level].fills)
 		queue_drop(&t->levels[h->level].queue, handle);
-	level_release(t, h->level, h->slot);
+	tier_release_at(t, h->level, h->slot);
 	handles_put(&t->handles, handle);
 }
 
@@ -404,11 +307,13 @@ static void tier_release(struct gmm_store *st, const uint64_t *slots, unsigned n
 	unsigned level;
 	uint64_t at;
 
+	for (unsigned i = 0; i < t->n; i++)
+		t->levels[i].stuck = false; /* there may be room below again */
 	for (unsigned i = 0; i < n; i++) {
 		if (slots[i] >= HANDLE_BIT)
 			release_handle(t, slots[i] & ~HANDLE_BIT);
 		else if (find(t, slots[i], &level, &at))
-			level_release(t, level, at);
+			tier_release_at(t, level, at);
 	}
 }
 
@@ -442,7 +347,7 @@ static void tier_stats(struct gmm_store *st, struct gmm_store_stats *out)
 	*out = (struct gmm_store_stats){
 		.errors = t->n_errors,
 		.metadata_bytes = own_metadata_bytes(t),
-		.fixed_bytes = sizeof(*t) + N_MOVES * GMM_PAGE_BYTES,
+		.fixed_bytes = sizeof(*t) + TIER_MOVES * GMM_PAGE_BYTES,
 		.flags = GMM_STORE_ASYNC,
 	};
 	for (unsigned i = 0; i < t->n; i++) {
@@ -466,11 +371,11 @@ static void tier_stats(struct gmm_store *st, struct gmm_store_stats *out)
 
 static void wait_for_all(struct tier *t)
 {
-	collect(t);
-	while (t->n_under_way || t->n_moving) {
-		waker_clear(&t->waker);
+	advance(t);
+	while (t->n_under_way || t->back.n_moving) {
 		waker_wait(&t->base);
-		collect(t);
+		waker_clear(&t->waker);
+		advance(t);
 	}
 }
 
@@ -486,7 +391,7 @@ static void free_own(struct tier *t)
 	}
 	handles_fini(&t->handles);
 	waker_fini(&t->waker);
-	free(t->buffers);
+	tier_back_fini(&t->back);
 	free(t);
 }
 
@@ -531,8 +436,8 @@ static int make_insides(struct tier *t, struct gmm_store *const *stores)
 		error = make_level(t, i, stores[i]);
 	if (error)
 		return error;
-	t->buffers = aligned_alloc(GMM_PAGE_BYTES, N_MOVES * GMM_PAGE_BYTES);
-	return t->buffers ? waker_init(&t->waker, stores, t->n) : -ENOMEM;
+	error = tier_back_init(&t->back);
+	return error ? error : waker_init(&t->waker, stores, t->n);
 }
 
 int gmm_store_tier_new(struct gmm_store *const *stores, unsigned n, struct gmm_store **out)
@@ -540,7 +445,7 @@ int gmm_store_tier_new(struct gmm_store *const *stores, unsigned n, struct gmm_s
 	struct tier *t;
 	int error;
 
-	if (n < 2 || n > MAX_LEVELS)
+	if (n < 2 || n > TIER_LEVELS_MAX)
 		return -EINVAL;
 	t = calloc(1, sizeof(*t));
 	if (!t)
