@@ -22,6 +22,8 @@
 #define DISPATCH_RESERVE      64u /* of them kept ready */
 #define DISPATCH_DECAY_NS     UINT64_C(100000000) /* frames unused for so long go back to the host */
 #define DISPATCH_SOON_NS      UINT64_C(100000) /* a frame is still pinned; a read is tried again */
+#define DISPATCH_QUIET_NS     UINT64_C(20000000)
+#define DISPATCH_MAINTAIN_NS  UINT64_C(1000000000)
 #define DISPATCH_TICK_NS      UINT64_C(10000000)
 
 static bool dispatch_install_read(struct gmm_space *s, struct transfer *x)
@@ -166,7 +168,24 @@ static void dispatch_idle(struct gmm_space *s)
 	    now_ns() - s->served_ns > DISPATCH_DECAY_NS)
 		bay_trim(&s->bay, DISPATCH_SCRUB, false);
 	huge_gather(s);
-	s->idle_due = s->store && s->store->ops->maintain(s->store) == -EAGAIN;
+}
+
+/* Stores tidy up when nothing was served for a moment: punching holes into a file keeps its readers
+ * out meanwhile. Under a load that never ends they may do a little once a second. */
+static void dispatch_maintain(struct gmm_space *s)
+{
+	uint64_t now = now_ns();
+	bool is_quiet = now - s->served_ns > DISPATCH_QUIET_NS;
+
+	if (!s->store)
+		return;
+	if (!is_quiet && now - s->maintained_ns < DISPATCH_MAINTAIN_NS) {
+		s->idle_due = true;
+		return;
+	}
+	s->maintained_ns = now;
+	if (s->store->ops->maintain(s->store) == -EAGAIN)
+		s->idle_due = true;
 }
 
 static void dispatch_drain_fd(int fd)
@@ -277,12 +296,12 @@ static int dispatch_locked(struct gmm_space *s, unsigned ready)
 	clean_balance(s);
 	more = dispatch_relieve(s) || reclaim_balance(s);
 	reaped_late = dispatch_settle(s);
-	if (reaped || reaped_late || n_read || more) {
-		s->idle_due = true;
+	s->idle_due = reaped || reaped_late || n_read || more;
+	if (s->idle_due)
 		dispatch_restock(s, DISPATCH_RESERVE / 2);
-	} else {
+	else
 		dispatch_idle(s);
-	}
+	dispatch_maintain(s);
 	stall_update(&s->stall, now_ns());
 	dispatch_set_timer(s);
 	/* Writes that ended late leave room for others. */

@@ -113,6 +113,7 @@ struct gmm_space {
 	uint64_t reclaim_asked; /* pages, by gmm_space_reclaim() */
 	bool reclaim_flush;	/* what it staged is written, too */
 	uint64_t served_ns;	/* when a frame was last needed */
+	uint64_t maintained_ns; /* when the store had time to tidy up */
 	uint64_t timer_ns;	/* when the timer ends; 0: it is not set */
 	bool idle_due;		/* what is not urgent was put off */
 	uint64_t fault_ns;	/* when somebody last faulted */

@@ -285,6 +285,7 @@ static int file_submit(struct gmm_store *st, struct gmm_store_io *const *ios, un
 			enqueue(&f->writes, ios[i]);
 	}
 	f->n_under_way += n;
+	f->sweeping = false; /* a hole that is being punched keeps others out of the file */
 	pump(f);
 	if (f->has_ring)
 		wake(f);
