@@ -115,7 +115,9 @@ void bare_vm_new(struct bare_vm *vm, unsigned n_vcpus, void *data, uint64_t data
 	int kvm_fd = open_kvm(), bytes = ioctl(kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
 
 	*vm = (struct bare_vm){.n_vcpus = n_vcpus, .run_bytes = bytes > 0 ? (uint64_t)bytes : 4096};
-	vm->vm_fd = ioctl(kvm_fd, KVM_CREATE_VM, 0);
+	do /* it starts a thread, and is interrupted by an io_uring that is just closed */
+		vm->vm_fd = ioctl(kvm_fd, KVM_CREATE_VM, 0);
+	while (vm->vm_fd < 0 && errno == EINTR);
 	if (vm->vm_fd < 0)
 		bench_die("KVM_CREATE_VM: %s", strerror(errno));
 	ioctl(vm->vm_fd, KVM_SET_TSS_ADDR, 0xfffbd000); /* Intel's processors want it */
