@@ -71,8 +71,9 @@ START_TEST(invariant_6_whoever_comes_late_to_a_lost_page_gets_its_error)
 	struct sigaction sa = {.sa_handler = on_poison};
 	struct late late = {.begun = false};
 	struct toucher first;
-	struct vm *vm = vm_new_failing(engines[_i], NULL, 16, 16, 32, fail_late, &late);
+	struct vm *vm = calloc(1, sizeof(*vm));
 
+	vm_make(vm, engines[_i], NULL, 16, 16, vm_store(32 * MIB, fail_late, &late));
 	late.vm = first.vm = late.second.vm = vm;
 	sigaction(SIGBUS, &sa, NULL);
 	sigaction(SIGSEGV, &sa, NULL);

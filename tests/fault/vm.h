@@ -62,6 +62,7 @@ static inline void vm_event(void *user, const struct gmm_event *event)
 	}
 }
 
+/* A file store over which `fail` decides. */
 static inline struct gmm_store *vm_store(uint64_t capacity, gmm_store_fail_fn *fail, void *user)
 {
 	struct gmm_store_file_config file = {.size = sizeof(file), .capacity_bytes = capacity};
@@ -72,17 +73,15 @@ static inline struct gmm_store *vm_store(uint64_t capacity, gmm_store_fail_fn *f
 	return faulty;
 }
 
-/* A space of mem_mib with the pool given, or one of its own of limit_mib, over a store that fails
- * as `fail` says; NULL: as vm->fail_reads and vm->fail_writes do. */
-static inline struct vm *vm_new_failing(enum gmm_engine engine, struct gmm_pool *pool,
-					uint64_t mem_mib, uint64_t limit_mib, uint64_t swap_mib,
-					gmm_store_fail_fn *fail, void *user)
+/* A space of mem_mib with the pool given, or one of its own of limit_mib. The store, which may be
+ * NULL, is the space's from now on. */
+static inline void vm_make(struct vm *vm, enum gmm_engine engine, struct gmm_pool *pool,
+			   uint64_t mem_mib, uint64_t limit_mib, struct gmm_store *store)
 {
 	struct gmm_pool_config config = {.size = sizeof(config), .limit_bytes = limit_mib * MIB};
 	struct gmm_space_config space = {.size = sizeof(space), .engine = engine, .n_vcpus = 1};
 	struct gmm_worker_config worker = {.size = sizeof(worker), .cpu = -1};
 	struct gmm_balloon_config balloon = {.size = sizeof(balloon)};
-	struct vm *vm = calloc(1, sizeof(*vm));
 	void *mem;
 	int ret;
 
@@ -90,8 +89,7 @@ static inline struct vm *vm_new_failing(enum gmm_engine engine, struct gmm_pool 
 	if (!pool)
 		ck_assert_int_eq(gmm_pool_new(&config, &vm->pool), 0);
 	space.pool = vm->pool;
-	space.store =
-		swap_mib ? vm_store(swap_mib * MIB, fail ? fail : vm_fail, fail ? user : vm) : NULL;
+	space.store = store;
 	space.on_event = vm_event;
 	space.user = vm;
 	ret = gmm_space_new(&space, &vm->space);
@@ -104,13 +102,16 @@ static inline struct vm *vm_new_failing(enum gmm_engine engine, struct gmm_pool 
 	worker.space = balloon.space = vm->space;
 	ck_assert_int_eq(gmm_worker_new(&worker, &vm->worker), 0);
 	ck_assert_int_eq(gmm_balloon_new(&balloon, &vm->balloon), 0);
-	return vm;
 }
 
 static inline struct vm *vm_new(enum gmm_engine engine, struct gmm_pool *pool, uint64_t mem_mib,
 				uint64_t limit_mib, uint64_t swap_mib)
 {
-	return vm_new_failing(engine, pool, mem_mib, limit_mib, swap_mib, NULL, NULL);
+	struct vm *vm = calloc(1, sizeof(*vm));
+
+	vm_make(vm, engine, pool, mem_mib, limit_mib,
+		swap_mib ? vm_store(swap_mib * MIB, vm_fail, vm) : NULL);
+	return vm;
 }
 
 static inline void vm_free(struct vm *vm, bool pool_too)
