@@ -1,4 +1,5 @@
-/* The balloon: frames that the guest gave up, by the VMM's wish or by the program's.
+/* The balloon: frames that the guest gave up, by the VMM's wish or by the program's. Where the VMM
+ * shares the allocator (phys.c) it takes by itself, and only the program's wish is done here.
  *
  * What was given is remembered as a stack of entries, a GFN each, in pages of its own;
  * an entry with HUGE set stands for 512 frames. Inflating takes whole 2 MiB frames first.
@@ -186,9 +187,10 @@ bool balloon_rescue(uint64_t pages)
 {
 	uint64_t before = n_given;
 
-	if (!n_given || working)
+	if (working || !(n_given || phys_is_shared))
 		return false;
-	hostcall(GMM_HC_OOM, pages, 0, 0);
+	if (hostcall(GMM_HC_OOM, pages, 0, 0) > 0 && phys_is_shared)
+		return true;
 	balloon_seen = __atomic_load_n(&shared->balloon_target_pages, __ATOMIC_RELAXED);
 	if (balloon_seen < goal)
 		goal = balloon_seen;

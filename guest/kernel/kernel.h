@@ -54,8 +54,10 @@ static inline void *direct(uint64_t gpa)
 	return (void *)(GMM_DIRECT_MAP + gpa);
 }
 uint64_t kernel_gpa(const void *in_image);
-/* Gives phys.c all RAM but what is in use. */
+/* Gives phys.c all RAM but what is in use, and shares the allocator with the VMM if that has laid
+ * one. */
 void phys_init(void);
+extern bool phys_is_shared; /* the VMM takes free frames, and gives them back, at any time */
 /* A frame that reads as zero, or 0: out of memory. */
 uint64_t phys_get(void);
 /* Up to n frames that read as zero; how many. */
@@ -87,7 +89,7 @@ static inline bool balloon_is_due(void)
 void balloon_work(void);
 /* The program asks: see GMM_SYS_BALLOON. */
 long balloon_ask(uint64_t pages);
-/* Out of memory: true if the VMM gave some back. */
+/* Out of memory: true if the VMM gave some back, or let the balloon give them. */
 bool balloon_rescue(uint64_t pages);
 
 /* ---- paging.c: the programs' page tables. Kernel lock. */

@@ -21,7 +21,7 @@ long user_put(uint64_t to, const void *from, size_t n)
 
 static void boot_check(const struct gmm_boot_info *info)
 {
-	if (info->magic != GMM_BOOT_MAGIC || info->bytes != sizeof(boot))
+	if (info->magic != GMM_BOOT_MAGIC || info->bytes < sizeof(boot))
 		panic("started by a VMM that speaks another version", NULL);
 	boot = *info;
 	if (boot.n_cpus < 1 || boot.n_cpus > N_CPUS || boot.n_ranges < 1 ||

@@ -1,5 +1,10 @@
 /* Page frames.
  *
+ * They come from a gmm_frames block that the VMM has laid and shares: it takes free frames out of
+ * it, and gives them back, whenever it likes, and no code runs here for that. So no count of free
+ * frames and no list of them is kept here, and whatever is asked for may be gone a moment
+ * later. Without such a VMM the kernel lays the block itself, in RAM.
+ *
  * One rule makes the rest simple: a frame that is free in gmm_frames reads as zero. RAM that
  * was never used does, and so does what was given back to the VMM. A frame that programs
  * used goes to the list of dirty runs first; when that is full or worth a hostcall it
@@ -8,24 +13,25 @@
  * CPL 0 under guestmm, and trimming by a program reaches the host.
  * What will be overwritten anyway (copies on write) takes dirty frames first.
  *
- * Single frames come from a cache of 64, so most faults never enter gmm_frames.
- * The kernel's lock guards all; gmm_frames' callers are all number 0 for that reason.
+ * Frames for programs are mostly claimed right behind the last ones: a quarter of what a search
+ * costs. The kernel's lock guards all but the VMM's part; gmm_frames' callers are all number 0 for
+ * that reason.
  */
 #include "kernel.h"
 
 #include <guestmm/frames.h>
 
-#define CACHE	     64u
+#define BATCH	     64u
 #define MAX_RUNS     256u
-#define REPORT_WORTH 64u /* dirty pages from which a report pays */
+#define REPORT_WORTH 64u	/* dirty pages from which a report pays */
+#define RESCUE	     HUGE_PAGES /* frames to ask the VMM for where there is none */
 
 uint64_t phys_n_pages;
+bool phys_is_shared;
 
 static struct gmm_frames *frames;
-static uint64_t n_free; /* in gmm_frames and in the cache */
-static uint64_t cache[CACHE];
-static unsigned cache_at = CACHE; /* [cache_at, CACHE) is there */
-static uint64_t huge_at;	  /* where to look for a huge frame first */
+static uint64_t next_at; /* right behind the last frames */
+static uint64_t huge_at; /* where to look for a huge frame first */
 
 static struct gmm_page_run runs[MAX_RUNS] __attribute__((aligned(4096)));
 static unsigned n_runs;
@@ -68,7 +74,8 @@ static uint64_t find_room(uint64_t bytes)
 	return 0;
 }
 
-void phys_init(void)
+/* Lays the block itself. */
+static void init_own(void)
 {
 	uint64_t n = ram_end() / PAGE_BYTES, last = 0;
 	uint64_t bytes = (gmm_frames_bytes(n) + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1);
@@ -80,7 +87,6 @@ void phys_init(void)
 	for (unsigned i = 0; i < boot.n_ranges; i++) {
 		claim(last, boot.ranges[i].start);
 		last = boot.ranges[i].end;
-		phys_n_pages += (boot.ranges[i].end - boot.ranges[i].start) / PAGE_BYTES;
 	}
 	claim(0, PAGE_BYTES);
 	claim(room, room + bytes);
@@ -90,51 +96,66 @@ void phys_init(void)
 	if (boot.shared_gpa &&
 	    !(boot.shared_gpa >= boot.used.start && boot.shared_gpa < boot.used.end))
 		claim(boot.shared_gpa, boot.shared_gpa + PAGE_BYTES);
-	n_free = gmm_frames_n_free(frames);
 }
 
-/* Fills the cache, with fewer frames where there are not 64. */
-static bool cache_fill(void)
+void phys_init(void)
 {
-	for (unsigned n = CACHE; n; n /= 4) {
-		if (gmm_frames_get(frames, 0, n, cache + CACHE - n) == 0) {
-			cache_at = CACHE - n;
-			return true;
-		}
+	for (unsigned i = 0; i < boot.n_ranges; i++)
+		phys_n_pages += (boot.ranges[i].end - boot.ranges[i].start) / PAGE_BYTES;
+	if (have_host() && boot.flags & GMM_BOOT_FRAMES) {
+		frames = direct(boot.frames_gpa);
+		phys_is_shared = hostcall(GMM_HC_SHARE, 0, 0, 0) == 0;
+	} else {
+		init_own();
 	}
-	return false;
 }
 
-static bool cache_refill(void)
+/* Up to n frames, fewer where there are not as many; how many. */
+static unsigned get(unsigned n, uint64_t *gfns)
 {
-	if (cache_fill())
-		return true;
+	/* Where the area ends the allocator chooses another. */
+	if (n > 1 && next_at % HUGE_PAGES && next_at % HUGE_PAGES + n <= HUGE_PAGES &&
+	    gmm_frames_claim(frames, next_at, n) == 0) {
+		for (unsigned i = 0; i < n; i++)
+			gfns[i] = next_at++;
+		return n;
+	}
+	for (; n; n /= 4) {
+		if (gmm_frames_get(frames, 0, n, gfns))
+			continue;
+		if (n > 1)
+			next_at = gfns[n - 1] + 1;
+		return n;
+	}
+	return 0;
+}
+
+/* None is free: dirty ones may be made so, and the VMM may have some. */
+static unsigned get_after_all(unsigned n, uint64_t *gfns)
+{
+	unsigned got = 0;
+
 	if (n_runs) {
 		phys_flush();
-		if (cache_fill())
-			return true;
+		got = get(n, gfns);
 	}
-	return balloon_rescue(CACHE) && cache_fill();
+	if (!got && balloon_rescue(RESCUE))
+		got = get(n, gfns);
+	return got;
 }
 
 uint64_t phys_get(void)
 {
-	if (cache_at == CACHE && !cache_refill())
-		return 0;
-	n_free--;
-	return cache[cache_at++];
+	uint64_t gfn = 0;
+
+	return get(1, &gfn) || get_after_all(1, &gfn) ? gfn : 0;
 }
 
 unsigned phys_get_some(unsigned n, uint64_t *gfns)
 {
-	unsigned got = 0;
+	unsigned got = get(n, gfns);
 
-	if (cache_at == CACHE && !cache_refill())
-		return 0;
-	while (got < n && cache_at < CACHE)
-		gfns[got++] = cache[cache_at++];
-	n_free -= got;
-	return got;
+	return got ? got : get_after_all(n, gfns);
 }
 
 uint64_t phys_get_any(void)
@@ -156,7 +177,7 @@ uint64_t phys_get_huge(void)
 	uint64_t gfn = 0;
 
 	/* Page tables and small pages must not find everything taken by huge ones. */
-	if (n_free < HUGE_PAGES + phys_n_pages / 16 || !phys_take_huge(&gfn))
+	if (gmm_frames_n_free(frames) < HUGE_PAGES + phys_n_pages / 16 || !phys_take_huge(&gfn))
 		return 0;
 	return gfn;
 }
@@ -178,9 +199,8 @@ void phys_put(uint64_t gfn, unsigned n)
 
 static void free_run(uint64_t gfn, uint64_t n)
 {
-	uint64_t list[CACHE];
+	uint64_t list[BATCH];
 
-	n_free += n;
 	while (n) {
 		unsigned k = 0;
 
@@ -190,7 +210,7 @@ static void free_run(uint64_t gfn, uint64_t n)
 			n -= HUGE_PAGES;
 			continue;
 		}
-		while (k < CACHE && k < n && (k == 0 || gfn % CACHE)) {
+		while (k < BATCH && k < n && (k == 0 || gfn % BATCH)) {
 			list[k++] = gfn++;
 			n--;
 		}
@@ -233,7 +253,7 @@ void phys_settle(void)
 
 uint64_t phys_n_free(void)
 {
-	return n_free + n_dirty;
+	return gmm_frames_n_free(frames) + n_dirty;
 }
 
 bool phys_take_huge(uint64_t *gfn)
@@ -245,23 +265,20 @@ bool phys_take_huge(uint64_t *gfn)
 	}
 	*gfn = huge_at;
 	huge_at += HUGE_PAGES;
-	n_free -= HUGE_PAGES;
 	return true;
 }
 
 unsigned phys_take(unsigned n, uint64_t *gfns)
 {
 	for (; n; n /= 2) {
-		if (gmm_frames_get(frames, 0, n, gfns) == 0) {
-			n_free -= n;
+		if (gmm_frames_get(frames, 0, n, gfns) == 0)
 			return n;
-		}
 	}
 	return 0;
 }
 
 void phys_return(unsigned n, const uint64_t *gfns)
 {
-	if (n && gmm_frames_put(frames, 0, n, gfns) == 0)
-		n_free += n;
+	if (n)
+		gmm_frames_put(frames, 0, n, gfns);
 }

@@ -12,6 +12,7 @@
  *   all RAM at GMM_DIRECT_MAP + GPA, no-execute, read-write (1 GiB and 2 MiB pages;
  *     4 KiB where the kernel's image lies: its read-only pages are read-only here too),
  *   file windows at GMM_DIRECT_MAP + GPA, read-only, no-execute,
+ *   the block of gmm_boot_info.frames_gpa, if there is one, at GMM_DIRECT_MAP + GPA, no-execute,
  *   the stack of vCPU i at [GMM_STACKS + i * GMM_STACK_STRIDE + 4 KiB,
  *     GMM_STACKS + (i + 1) * GMM_STACK_STRIDE), the page below it is a guard.
  * All RAM that the VMM did not write reads as zero.
@@ -41,6 +42,13 @@
 #define GMM_FILE_NAME_BYTES 64
 
 #define GMM_BOOT_HOSTCALLS (1u << 0) /* the hostcall port is there */
+/* The VMM has laid a gmm_frames block (<guestmm/frames.h>) at frames_gpa, outside RAM, in which frame i
+ * is guest frame i; what is no RAM, the first page and `used` are claimed in it, all else is free. A
+ * kernel that takes its frames from it says so by GMM_HC_SHARE and does without GMM_VECTOR_DOORBELL
+ * and balloon_target_pages from then on: the VMM takes what is free by itself. A frame that the
+ * kernel puts back must have no content that it still needs. One that does not use it may
+ * ignore it. */
+#define GMM_BOOT_FRAMES (1u << 1)
 
 struct gmm_boot_range {
 	uint64_t start, end; /* guest-physical, [start, end), 4 KiB aligned */
@@ -56,7 +64,7 @@ struct gmm_boot_file {
 
 struct gmm_boot_info {
 	uint64_t magic;
-	uint32_t bytes; /* sizeof(struct gmm_boot_info) */
+	uint32_t bytes; /* sizeof(struct gmm_boot_info); it grows at its end only */
 	uint32_t flags;
 	uint32_t n_cpus;
 	uint32_t n_ranges;
@@ -74,6 +82,8 @@ struct gmm_boot_info {
 	struct gmm_boot_range ranges[GMM_MAX_RANGES]; /* RAM, ascending */
 	struct gmm_boot_file files[GMM_MAX_FILES];
 	uint64_t random_seed[2];
+	uint64_t frames_gpa; /* GMM_BOOT_FRAMES */
+	uint64_t frames_bytes;
 };
 
 /* A page that the VMM writes and the guest reads at any time. */
@@ -117,10 +127,15 @@ enum gmm_hostcall {
 	 * and may be used at once. */
 	GMM_HC_REPORT_FREE = 6,
 	/* The guest is out of memory: lower the balloon target if you can. RDI = pages
-	 * wanted. Returns pages by which the target was lowered (see gmm_shared). */
+	 * wanted. Returns pages by which the target was lowered (see gmm_shared); after
+	 * GMM_HC_SHARE, how many are free in the block again. */
 	GMM_HC_OOM = 7,
 	/* Fault counts for the VMM's statistics: RDI minor, RSI major, RCX invalid. */
 	GMM_HC_FAULT_COUNTS = 8,
+	/* All frames come from the block at frames_gpa: the VMM may take free ones from now on. Once.
+	 * Returns 0; -ENOSYS: there is no block; -EEXIST: said before; -ENOMEM: the block is the
+	 * guest's alone, the balloon works by page list. */
+	GMM_HC_SHARE = 9,
 	GMM_HC_N
 };
 
@@ -163,7 +178,7 @@ struct gmm_fault_counts {
 #endif
 GMM_ABI_ASSERT(sizeof(struct gmm_boot_range) == 16, "layout shared with guests");
 GMM_ABI_ASSERT(sizeof(struct gmm_boot_file) == 80, "layout shared with guests");
-GMM_ABI_ASSERT(sizeof(struct gmm_boot_info) == 904, "layout shared with guests");
+GMM_ABI_ASSERT(sizeof(struct gmm_boot_info) == 920, "layout shared with guests");
 GMM_ABI_ASSERT(sizeof(struct gmm_shared) == 4096, "layout shared with guests");
 GMM_ABI_ASSERT(sizeof(struct gmm_page_run) == 16, "layout shared with guests");
 GMM_ABI_ASSERT(sizeof(struct gmm_fault_counts) == 24, "layout shared with programs");

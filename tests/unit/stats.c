@@ -17,6 +17,8 @@ static struct run_stats example(void)
 		.vcpus = vcpus,
 		.boot_ns = 105,
 		.wall_ns = 106,
+		.guest_free_bytes = 107,
+		.balloon_by = "share",
 	};
 
 	st.mm = (struct gmm_stats){
@@ -92,6 +94,7 @@ static const struct {
 	{NULL, "wall_ns", 106},
 	{"guest_faults", "minor", 101},
 	{"guest_faults", "major", 102},
+	{NULL, "guest_free_bytes", 107},
 };
 
 START_TEST(the_schema_is_kept_to_the_letter)

@@ -66,6 +66,7 @@ test_other_options()
 		usage_error "cpus" run -c "$n" hello
 	done
 	usage_error 'balloon' run -b much hello
+	usage_error 'neither share nor list' run --balloon-by force hello
 	usage_error 'pin' run --pin here hello
 	usage_error 'pin' run --pin 99999 hello
 	usage_error 'cannot give up all' run -m 64M -b 64M hello

@@ -153,6 +153,7 @@ static int lay_tables(struct loader *l)
 		.kernel = &l->kernel,
 		.n_files = c->n_files,
 		.files = c->files,
+		.frames = {c->frames->gpa, c->frames->gpa + c->frames->bytes},
 		.n_cpus = c->vm->n_vcpus,
 		.stacks_gpa = l->stacks_gpa,
 		.has_1g_pages = c->vm->has_1g_pages,
@@ -201,6 +202,12 @@ static int fill_info(struct loader *l)
 	info->tsc_khz = c->vm->tsc_khz;
 	info->used.start = info->kernel.start;
 	info->used.end = l->next;
+	if (c->frames->block) {
+		info->flags |= GMM_BOOT_FRAMES;
+		info->frames_gpa = c->frames->gpa;
+		info->frames_bytes = c->frames->bytes;
+		boot_frames_claim(c->frames, info->used);
+	}
 	if (getrandom(info->random_seed, sizeof(info->random_seed), 0) !=
 	    sizeof(info->random_seed)) {
 		say("the host gives no random bytes: %s.", strerror(errno));

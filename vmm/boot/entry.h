@@ -4,6 +4,7 @@
 
 #include <guestmm/guestmm.h>
 
+#include "vmm/boot/frames.h"
 #include "vmm/boot/layout.h"
 #include "vmm/kvm/vm.h"
 
@@ -23,6 +24,7 @@ struct boot_config {
 	const char *const *args;
 	unsigned n_files;
 	const struct gmm_boot_file *files;
+	const struct boot_frames *frames;
 };
 
 /* Loads all of it and sets the vCPUs' registers. *shared_gpa is struct gmm_shared. Has said

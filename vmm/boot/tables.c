@@ -79,6 +79,7 @@ static int map(struct builder *b, uint64_t va, uint64_t pa, uint64_t bytes, bool
 static int map_direct(struct builder *b)
 {
 	const struct layout *l = b->config->layout;
+	const struct gmm_boot_range *frames = &b->config->frames;
 	int rc = 0;
 
 	for (unsigned i = 0; i < l->n_ranges && !rc; i++)
@@ -91,6 +92,9 @@ static int map_direct(struct builder *b)
 		if (bytes)
 			rc = map(b, GMM_DIRECT_MAP + f->gpa, f->gpa, bytes, false, false);
 	}
+	if (frames->end > frames->start && !rc)
+		rc = map(b, GMM_DIRECT_MAP + frames->start, frames->start,
+			 frames->end - frames->start, true, false);
 	return rc;
 }
 

@@ -10,6 +10,7 @@ struct tables_config {
 	const struct elf_image *kernel;
 	unsigned n_files;
 	const struct gmm_boot_file *files;
+	struct gmm_boot_range frames; /* the allocator's block; none: empty */
 	unsigned n_cpus;
 	uint64_t stacks_gpa; /* TABLES_STACK_BYTES a vCPU, one after the other */
 	bool has_1g_pages;

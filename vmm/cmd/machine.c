@@ -351,6 +351,18 @@ static int load_foreign(struct machine *m)
 	return linux_load(&config);
 }
 
+/* What the guest's frames come from, and its free ones are taken out of. */
+static int make_frames(struct machine *m)
+{
+	int rc = 0;
+
+	if (!m->is_foreign && m->options->balloon_by != BALLOON_BY_LIST)
+		rc = boot_frames_new(m->guest.vm, &m->guest.layout, &m->guest.frames);
+	if (rc == -ENOMEM)
+		say("no memory for the guest's page-frame allocator.");
+	return rc;
+}
+
 static int load(struct machine *m)
 {
 	struct boot_config boot = {
@@ -363,6 +375,7 @@ static int load(struct machine *m)
 		.args = (const char *const *)m->options->args,
 		.n_files = m->n_files,
 		.files = m->files,
+		.frames = &m->guest.frames,
 	};
 
 	m->guest.has_hostcalls = true;
@@ -409,6 +422,8 @@ int machine_init(struct machine *m, const struct run_options *options)
 	for (unsigned i = 0; i < options->n_files && !status; i++)
 		status = add_file(m, &options->files[i]);
 	if (!status)
+		status = status_of(make_frames(m));
+	if (!status)
 		status = status_of(make_devices(m));
 	if (!status)
 		status = status_of(m->is_foreign ? load_foreign(m) : load(m));
@@ -428,6 +443,7 @@ void machine_free(struct machine *m)
 	if (g->space)
 		gmm_space_detach(g->space); /* closing a vCPU waits for its asynchronous faults */
 	g->vm = vm_free(g->vm);		    /* before the memory that it shows */
+	boot_frames_free(&g->frames);
 	g->space = gmm_space_free(g->space);
 	m->pool = gmm_pool_free(m->pool);
 	g->serial = serial_free(g->serial);
@@ -457,6 +473,9 @@ int machine_stats(struct machine *m, struct run_stats *out)
 	};
 	out->mm.size = sizeof(out->mm);
 	gmm_space_stats(g->space, &out->mm);
+	out->mm.metadata_bytes += g->frames.bytes;
+	out->balloon_by = gmm_balloon_is_shared(g->balloon) ? "share" : "list";
+	out->guest_free_bytes = gmm_balloon_guest_free(g->balloon);
 	out->guest_faults.minor = atomic_load(&g->n_minor);
 	out->guest_faults.major = atomic_load(&g->n_major);
 	out->guest_faults.invalid = atomic_load(&g->n_invalid);

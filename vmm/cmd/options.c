@@ -25,6 +25,7 @@ enum {
 	OPT_PIN,
 	OPT_SWAP_ENCRYPT,
 	OPT_HUGE,
+	OPT_BALLOON_BY,
 };
 
 #define MAX_MEMORY_BYTES (UINT64_C(8) << 40) /* what a space keeps state words for */
@@ -41,6 +42,10 @@ static const struct argp_option options[] = {
 	{"swap-encrypt", OPT_SWAP_ENCRYPT, NULL, 0,
 	 "Encrypt what reaches swap files and devices, with a key that goes with the process", 0},
 	{"balloon", 'b', "SPEC", 0, "off, auto, or how much the guest is to give up (default off)",
+	 0},
+	{"balloon-by", OPT_BALLOON_BY, "WAY", 0,
+	 "share (free memory is taken out of the guest's allocator) or list (the guest is asked) "
+	 "(default: share, with a guest that can)",
 	 0},
 	{"engine", OPT_ENGINE, "NAME", 0, "move or copy (default: the best that the kernel has)",
 	 0},
@@ -140,6 +145,17 @@ static error_t read_balloon(const char *text, struct run_options *o)
 	return o->balloon == BALLOON_SIZE
 		       ? read_size("--balloon (off, auto or a size)", text, &o->balloon_bytes)
 		       : 0;
+}
+
+static error_t read_balloon_by(const char *text, enum balloon_by *by)
+{
+	if (strcmp(text, "share") == 0)
+		*by = BALLOON_BY_SHARE;
+	else if (strcmp(text, "list") == 0)
+		*by = BALLOON_BY_LIST;
+	else
+		return wrong("--balloon-by: '%s' is neither share nor list.", text);
+	return 0;
 }
 
 static error_t read_engine(const char *text, enum gmm_engine *engine)
@@ -254,6 +270,8 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	case OPT_SWAP_ENCRYPT:
 		o->swap_encrypt = true;
 		return 0;
+	case OPT_BALLOON_BY:
+		return read_balloon_by(arg, &o->balloon_by);
 	case OPT_PIN:
 		return read_pin(arg, &o->placement);
 	case 'q':

@@ -6,6 +6,7 @@
 #include <guestmm/guestmm.h>
 
 enum balloon_mode { BALLOON_OFF, BALLOON_AUTO, BALLOON_SIZE };
+enum balloon_by { BALLOON_BY_SHARE, BALLOON_BY_LIST };
 
 struct file_option {
 	const char *host_path;
@@ -19,6 +20,7 @@ struct run_options {
 	bool swap_encrypt;
 	enum balloon_mode balloon;
 	uint64_t balloon_bytes;
+	enum balloon_by balloon_by;
 	enum gmm_engine engine;
 	enum gmm_huge huge;
 	const struct gmm_policy_ops *policy; /* NULL: the default */

@@ -85,6 +85,10 @@ static void print_reclaim(FILE *to, const struct gmm_stats *m)
 		" zero, %" PRIu64 " dropped\n",
 		m->reclaim.evicted, m->reclaim.written, m->reclaim.clean, m->reclaim.zero,
 		m->reclaim.dropped);
+	if (m->free_taken)
+		fprintf(to,
+			"  free       %10" PRIu64 " pages dropped that were free in the guest\n",
+			m->free_taken);
 	fprintf(to, "  swap       %10s written, %s read back%s\n",
 		size_format(m->io.written_bytes, written), size_format(m->io.read_bytes, read),
 		m->io.errors ? ", WITH ERRORS" : "");

@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
+#include "vmm/boot/frames.h"
 #include "vmm/boot/layout.h"
 #include "vmm/dev/console.h"
 #include "vmm/dev/serial.h"
@@ -19,7 +20,8 @@ struct guest {
 	struct serial *serial;
 	struct layout layout;
 	bool has_hostcalls; /* the guest is ours; a foreign kernel probes ports and memory freely */
-	uint64_t shared_gpa; /* struct gmm_shared, 0: there is none */
+	uint64_t shared_gpa;	   /* struct gmm_shared, 0: there is none */
+	struct boot_frames frames; /* what it may take its page frames from */
 
 	_Atomic uint64_t n_minor, n_major, n_invalid; /* as the guest counts its faults */
 	_Atomic uint64_t main_ns; /* CLOCK_MONOTONIC when main began; 0: not yet */

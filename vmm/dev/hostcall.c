@@ -218,6 +218,25 @@ static int64_t do_report_free(struct guest *g, const struct arguments *a)
 	return (int64_t)a->rcx;
 }
 
+/* From here on nothing asks the guest: a target that was set before is taken now. */
+static int64_t do_share(struct guest *g)
+{
+	const struct gmm_balloon_share share = {
+		.size = sizeof(share),
+		.block = g->frames.block,
+		.block_bytes = g->frames.bytes,
+		.n_frames = g->frames.n_frames,
+	};
+	const uint64_t none = 0;
+	int rc = share.block ? gmm_balloon_share(g->balloon, &share) : -ENOSYS;
+
+	if (rc || !g->shared_gpa)
+		return rc;
+	return gmm_space_write(g->space,
+			       (gmm_gpa){g->shared_gpa + SHARED_OFFSET(balloon_target_pages)},
+			       &none, sizeof(none));
+}
+
 static int64_t do_fault_counts(struct guest *g, const struct arguments *a)
 {
 	atomic_store(&g->n_minor, a->rdi);
@@ -249,6 +268,8 @@ static int64_t dispatch(struct guest *g, uint32_t number, const struct arguments
 		return (int64_t)gmm_balloon_deflate_on_oom(g->balloon, a->rdi);
 	case GMM_HC_FAULT_COUNTS:
 		return do_fault_counts(g, a);
+	case GMM_HC_SHARE:
+		return do_share(g);
 	case GMM_HC_N:
 		break;
 	}

@@ -3,24 +3,12 @@
  * Exit status 0: the VMM did what abi.h promises. Another: the number of the line (modulo
  * 128, plus 1) of the check that failed. Every vCPU enters _start.
  */
-#include <guestmm/abi.h>
-#include <stdbool.h>
-#include <stddef.h>
+#include "probe.h"
 
-#define EINVAL 22
-#define EFAULT 14
-#define ENOSYS 38
-
-#define CHECK(cond)                                                                                \
-	do {                                                                                       \
-		if (!(cond))                                                                       \
-			fail(__LINE__);                                                            \
-	} while (0)
-
-static const struct gmm_boot_info *info;
+const struct gmm_boot_info *info;
 static volatile unsigned n_arrived;
 
-static long hostcall(uint32_t number, uint64_t rdi, uint64_t rsi, uint64_t rcx)
+long hostcall(uint32_t number, uint64_t rdi, uint64_t rsi, uint64_t rcx)
 {
 	uint64_t rax = number;
 
@@ -31,20 +19,15 @@ static long hostcall(uint32_t number, uint64_t rdi, uint64_t rsi, uint64_t rcx)
 	return (long)rax;
 }
 
-static _Noreturn void end(unsigned status)
+_Noreturn void end(unsigned status)
 {
 	for (;;)
 		hostcall(GMM_HC_EXIT, status, 0, 0);
 }
 
-static _Noreturn void fail(unsigned line)
+_Noreturn void fail(unsigned line)
 {
 	end(line % 128 + 1);
-}
-
-static void *direct(uint64_t gpa)
-{
-	return (void *)(GMM_DIRECT_MAP + gpa);
 }
 
 /* Kernel text and data are linked at base + where they lie. */
@@ -53,7 +36,7 @@ static uint64_t gpa_of(const void *p)
 	return (uint64_t)p - 0xffffffff80000000;
 }
 
-static const char *argument(unsigned n)
+const char *argument(unsigned n)
 {
 	const char *p = direct(info->args_gpa);
 
@@ -74,7 +57,7 @@ static bool same(const char *a, const char *b)
 	return *a == *b;
 }
 
-static uint64_t number(const char *text)
+uint64_t number(const char *text)
 {
 	uint64_t v = 0;
 
@@ -94,7 +77,7 @@ static size_t length(const char *text)
 
 /* ---- What a well-behaved kernel sees ---- */
 
-static void do_hello(void)
+void do_hello(void)
 {
 	static const char text[] = "hello from the probe\n";
 
@@ -467,6 +450,11 @@ static const struct {
 	{"cpus", do_cpus},
 	{"doorbell", do_doorbell},
 	{"target", do_target},
+	{"share", do_share},
+	{"share-stay", do_share_stay},
+	{"share-verify", do_share_verify},
+	{"share-free", do_share_free},
+	{"share-scribble", do_share_scribble},
 	{"last-words", do_last_words},
 	{"sweep", do_sweep},
 };
