@@ -216,6 +216,13 @@ void bare_vm_run(struct bare_vm *vm, unsigned vcpu, void (*function)(struct gues
 			  (unsigned long long)args->n_wrong);
 }
 
+void bare_vm_stop(struct bare_vm *vm, unsigned vcpu)
+{
+	struct guest_args *args = (void *)(vm->low + ARGS + vcpu * BARE_PAGE);
+
+	__atomic_store_n(&args->repeat, 0, __ATOMIC_RELAXED);
+}
+
 void *bare_data_new(uint64_t bytes, bool huge)
 {
 	uintptr_t p = (uintptr_t)mmap(NULL, bytes + HUGE, PROT_READ | PROT_WRITE,

@@ -45,6 +45,10 @@ void *bare_vm_alloc(struct bare_vm *vm, uint64_t bytes, uint64_t *gva);
 void bare_vm_run(struct bare_vm *vm, unsigned vcpu, void (*function)(struct guest_args *),
 		 struct guest_args *args);
 
+/* Ends, at its next pass, a function that another thread runs on a vCPU and that writes: its `repeat`
+ * becomes 0. */
+void bare_vm_stop(struct bare_vm *vm, unsigned vcpu);
+
 /* Anonymous memory for a guest's data, with or without transparent huge pages. */
 void *bare_data_new(uint64_t bytes, bool huge);
 void bare_data_free(void *data, uint64_t bytes);
