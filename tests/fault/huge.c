@@ -109,7 +109,7 @@ START_TEST(more_than_the_limit_leaves_and_comes_back)
 	fill(vm, 0, PAGES(192));
 	verify(vm, 0, PAGES(192));
 	stats = vm_stats(vm);
-	ck_assert_uint_gt(stats.huge.taken, 10);
+	ck_assert_uint_gt(stats.huge.taken, 0);
 	ck_assert_uint_gt(stats.reclaim.written, PAGES(100));
 	ck_assert_uint_le(stats.resident_peak_bytes, 64 * MIB);
 	vm_free(vm, true);

@@ -165,12 +165,33 @@ static unsigned reclaim_take(struct gmm_space *s, page_no p, unsigned n)
 	return done;
 }
 
+/* A block that has left as one, and is all zero: a huge frame again, and nothing is done page by
+ * page. */
+static bool reclaim_block_is_zero(struct gmm_space *s, page_no block, bay_slot first)
+{
+	for (unsigned i = 0; i < GMM_HUGE_PAGES; i++)
+		if (!page_is_zero(bay_hva(&s->bay, first + i)))
+			return false;
+	for (page_no p = block; p < block + GMM_HUGE_PAGES; p++) {
+		reclaim_release(s, page_payload(space_word(s, p)));
+		s->policy_ops->remove(s->policy, p);
+	}
+	page_change_run(&s->pages, block, GMM_HUGE_PAGES, page_make(GMM_PAGE_EVICTING, first));
+	page_change_run(&s->pages, block, GMM_HUGE_PAGES, page_make(GMM_PAGE_EMPTY, 0));
+	bay_put_zero_huge(&s->bay, first);
+	s->counters.evicted += GMM_HUGE_PAGES;
+	s->counters.zero += GMM_HUGE_PAGES;
+	return true;
+}
+
 /* A block that is one page to the kernel leaves as one. Returns how many pages left. */
 static unsigned reclaim_take_block(struct gmm_space *s, page_no block)
 {
 	bay_slot first;
 	unsigned done = huge_take(s, block, &first);
 
+	if (done == GMM_HUGE_PAGES && reclaim_block_is_zero(s, block, first))
+		return done;
 	for (unsigned i = 0; done && i < GMM_HUGE_PAGES; i++) {
 		if (i < done) {
 			s->policy_ops->remove(s->policy, block + i);
