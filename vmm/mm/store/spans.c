@@ -16,6 +16,10 @@
 #define SPARSE_SHARE 2u
 /* ...of which so many, its own included, are near enough. */
 #define NEAR_CLASSES 4u
+/* With more than one part in IDLE_MUCH of what is held idle, an object without room in its class
+ * goes to one up to a NEAR_SHAREth larger before a span is taken for it. */
+#define IDLE_MUCH  12u
+#define NEAR_SHARE 12u
 
 /* Objects stand 8-byte aligned; their heads have no padding. */
 struct head {
@@ -144,6 +148,7 @@ static void span_count(struct spans *s, uint32_t at, int change)
 
 	span->n_used = (uint16_t)(span->n_used + change);
 	c->n_used += (uint64_t)(int64_t)change;
+	s->idle_bytes -= (uint64_t)((int64_t)change * c->bytes);
 	now = fill_of(c, span->n_used);
 	if (old == now)
 		return;
@@ -225,6 +230,7 @@ static uint32_t span_take(struct spans *s, unsigned class_)
 		return at;
 	s->spans[at] = (struct span){.class_ = (uint8_t)class_};
 	s->n_places += c->n_in_span;
+	s->idle_bytes += (uint64_t)c->n_in_span * c->bytes;
 	c->n_spans++;
 	s->n_used++;
 	list_push(s, &c->with_room[0], at);
@@ -237,6 +243,7 @@ static void span_put(struct spans *s, uint32_t at)
 
 	list_remove(s, &c->with_room[0], at);
 	s->n_places -= c->n_in_span;
+	s->idle_bytes -= (uint64_t)c->n_in_span * c->bytes;
 	c->n_spans--;
 	s->n_used--;
 	s->spans[at].class_ = SPAN_CLASSES_MAX;
@@ -387,11 +394,27 @@ static bool compact_any(struct spans *s)
 
 /* ---- Adding and removing ---- */
 
+/* Room in a class little larger, while much of what is held is idle: few objects need fewer
+ * classes. */
+static uint32_t find_near(const struct spans *s, unsigned class_)
+{
+	unsigned max = s->classes[class_].bytes + s->classes[class_].bytes / NEAR_SHARE;
+	uint32_t at = SPAN_NONE;
+
+	if (s->idle_bytes < (uint64_t)s->n_used * SPAN_BYTES / IDLE_MUCH)
+		return at;
+	while (at == SPAN_NONE && ++class_ < s->n_classes && s->classes[class_].bytes <= max)
+		at = span_with_room(s, class_, SPAN_NONE);
+	return at;
+}
+
 /* A span for an object of the class; where no more can be had, one of larger objects. */
 static uint32_t find_room(struct spans *s, unsigned class_)
 {
 	uint32_t at = span_with_room(s, class_, SPAN_NONE);
 
+	if (at == SPAN_NONE)
+		at = find_near(s, class_);
 	if (at == SPAN_NONE)
 		at = span_take(s, class_);
 	if (at == SPAN_NONE && compact_any(s))

@@ -49,6 +49,7 @@ struct spans {
 	uint32_t n_held;       /* with host memory */
 	uint32_t n_used;       /* with a class */
 	uint64_t n_places;     /* for objects, in the spans that have a class */
+	uint64_t idle_bytes;   /* of these places, those that are free */
 	struct span *spans;
 	char *memory;
 	uint32_t dirty, clean; /* lists of free spans: with host memory, without */
