@@ -98,18 +98,21 @@ kernel_package() {
 }
 
 get_kernel() {
-	local state package reason="no suite that apt was asked about has it"
+	local state package reason='' reasons=''
 	[ "$(uname -m)" = x86_64 ] || skip "kernels for x86-64 only"
 	for state in "${apt_states[@]}"; do
-		use_apt "$state" || continue
-		package=$(kernel_package)
-		[ -n "$package" ] || continue
-		echo "$tool: getting $package" >&2
-		unpack "$package" || continue
-		install_kernel
-		return
+		if use_apt "$state"; then
+			package=$(kernel_package)
+			[ -n "$package" ] || continue
+			echo "$tool: getting $package" >&2
+			if unpack "$package"; then
+				install_kernel
+				return
+			fi
+		fi
+		[[ $reasons == *"$reason"* ]] || reasons+="${reasons:+; }$reason"
 	done
-	skip "Debian's Linux $kernel for clouds cannot be had: $reason"
+	skip "Debian's Linux $kernel for clouds cannot be had: ${reasons:-no suite that apt was asked about has it}"
 }
 
 install_kernel() {
