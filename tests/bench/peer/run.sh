@@ -11,7 +11,7 @@
 #   --rounds N         of each (3)
 #   --case NAME        seq, rand or zipf; may be given again; all three where none is named
 #   --on KIND          file: a file on ext4 (the default); device: the disk itself
-#   --time SECONDS     for all of it (1500)
+#   --time SECONDS     for all of it (3600)
 #   --json FILE        writes the results there too
 #   --keep DIR         keeps there what the host recorded
 #   --runs DIR         makes the table of what an earlier run kept in DIR, and runs nothing
@@ -26,7 +26,7 @@ tool=tools/bench
 . tools/common.sh
 PATH=$PATH:/usr/sbin:/sbin # mke2fs
 
-kernel=6.12 programs='' size=64 rounds=3 on=file seconds=1500 json='' keep='' runs='' cases=()
+kernel=6.12 programs='' size=64 rounds=3 on=file seconds=3600 json='' keep='' runs='' cases=()
 
 wrong_usage() {
 	echo "tools/bench --peer kernel-swap: $1" >&2

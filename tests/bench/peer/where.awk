@@ -42,9 +42,11 @@ function function_at(a,    low, high, middle) {
 function kind_of(thread, module, place) {
 	if (module == "idle")
 		return "nothing runs: the disk, mostly"
+	if (module == "guest")
+		return "the guest runs"
 	if (module == "kernel") {
 		if (place ~ /^(svm_vcpu_|svm_handle_exit_irqoff|vcpu_enter_guest|vcpu_run|__svm_vcpu_run|kvm_arch_vcpu_ioctl_run|svm_vcpu_enter_exit|kvm_xapic|svm_flush)/)
-			return "the guest runs (and enters, and leaves)"
+			return "the guest runs"
 		if (place ~ /(nvme|^blk_|^bio_|^__blk|^submit_bio|^io_|^__io_|iomap|^ext4|^jbd2|^dd_|_mq_|^wbt|^sbitmap|^disk_|^dma_|^end_bio|^__submit_bio|^generic_file|^filemap|^file_update|^rw_verify|swap_writepage|swap_read|^get_swap_bio|^end_swap)/)
 			return "store: the disk's and file's layers"
 		if (place ~ /(shrink|reclaim|lru_|walk_p[mgu]d|^isolate|^folio_(referenced|check_references|isolate|putback|mark_accessed|batch|activate)|try_to_unmap|rmap|page_vma|scan_|aging|evict_folios|workingset|split_huge|^add_to_swap|swap_slot|swap_entry|swap_info|swap_map|swap_cluster|folio_alloc_swap|^get_swap_page|^__swap|mem_cgroup|^memcg|try_charge|charge_memcg|^lock_page_memcg|^clear_(young|ptes))/)

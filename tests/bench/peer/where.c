@@ -3,7 +3,7 @@
  * All processors are sampled by the kernel's clock event, 97 times a second, which needs no
  * performance counters and so works on hosts that have none. OUT gets a line for each place, the
  * most frequent first: how often, the thread's name, the module, the address in it or the kernel's
- * symbol. What ran in a virtual machine counts where KVM came out of it. Addresses in programs are
+ * symbol. What ran in a virtual machine is one place ("guest"). Addresses in programs are
  * for `nm`; an idle processor is a place too ("idle"). Exit status: the command's. Root only.
  */
 #include <errno.h>
@@ -210,13 +210,17 @@ static void take(struct profile *p, const struct sample *s)
 	struct place at = {0};
 	const struct map *m;
 
+	unsigned mode = s->header.misc & PERF_RECORD_MISC_CPUMODE_MASK;
+
 	if (!s->pid) {
 		strcpy(at.thread, "idle");
 		strcpy(at.module, "idle");
 	} else {
 		thread_name(p, s, at.thread);
 	}
-	if ((s->header.misc & PERF_RECORD_MISC_CPUMODE_MASK) == PERF_RECORD_MISC_KERNEL) {
+	if (mode == PERF_RECORD_MISC_GUEST_KERNEL || mode == PERF_RECORD_MISC_GUEST_USER) {
+		strcpy(at.module, "guest");
+	} else if (mode == PERF_RECORD_MISC_KERNEL) {
 		const struct symbol *symbol = find_symbol(p, s->ip);
 
 		at.address = symbol && s->pid ? symbol->address : 0;
