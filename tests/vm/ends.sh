@@ -48,6 +48,14 @@ test_terminate()
 	nothing_left
 }
 
+# Ctrl-\ at the terminal: no core, and the terminal is left as it was.
+test_quit_signal()
+{
+	start --control "$TMPDIR/socket" spin
+	stop QUIT 131
+	nothing_left
+}
+
 test_interrupt_a_halted_guest()
 {
 	"$GUESTMM" run --kernel "$PROBE" halt >"$WORK/out" 2>"$WORK/err" &
@@ -203,6 +211,20 @@ longest()
 {
 	tr '\r' '\n' <"$WORK/out" | sed 's/\x1b\[K//g' | grep 'iB of' | awk '{ print length }' |
 		sort -n | tail -n 1
+}
+
+# Output beyond `ulimit -f` fails like output to a full disk.
+test_output_beyond_the_limit()
+{
+	local status
+	for case in flood hello; do
+		(ulimit -f 0 && exec timeout -k 5 60 "$GUESTMM" run -s off --kernel "$PROBE" $case \
+			>"$WORK/out") 2> >(cat >"$WORK/err")
+		status=$?
+		[ $status = 125 ] || fail "it ended with status $status, expected 125"
+		wait_for 5 grep -q 'cannot write the guest.s output: File too large' "$WORK/err" ||
+			fail "nothing is said of that"
+	done
 }
 
 test_progress_line()

@@ -120,6 +120,31 @@ test_swap_refuses()
 	grep -q '^malloc: .*wrong=0 ok$' "$WORK/out" || fail "$(cat "$WORK/out")"
 }
 
+# The disk under the swap file fills up in mid-run: nothing is lost, the guest waits, and goes on once
+# there is room.
+test_disk_fills_up()
+{
+	need_root
+	unshare -m true 2>/dev/null || skip "no mount namespaces"
+	mkdir "$WORK/disk"
+	export WORK GUESTMM
+	unshare -m bash -s <<-'EOF' || fail "the guest did not end well"
+		mount -t tmpfs -o size=8m none "$WORK/disk" || exit 2
+		"$GUESTMM" run -s "file:$WORK/disk/swap,size=64M" -m 64M -l 8M malloc --bytes 24M \
+			--ops 5000 >"$WORK/out" 2>"$WORK/err" </dev/null &
+		for ((i = 0; i < 400; i++)); do
+			grep -q 'No space left' "$WORK/err" && break
+			sleep 0.1
+		done
+		sleep 0.5
+		kill -0 $! || exit 3
+		mount -o remount,size=64m "$WORK/disk"
+		wait $!
+	EOF
+	said 'no more pages \(No space left on device\)'
+	grep -q '^malloc: .*wrong=0 ok$' "$WORK/out" || fail "$(cat "$WORK/out")"
+}
+
 # Killed while it waits for memory that does not come, it is gone all the same.
 test_swap_full_and_killed()
 {

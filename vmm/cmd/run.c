@@ -54,15 +54,25 @@ static uint64_t process_start_ns(void)
 	return machine_now_ns() - ((uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec);
 }
 
-static int prepare_signals(struct run *r)
+/* The signals that end the guest, and guestmm in good order. */
+static sigset_t ending_signals(void)
 {
 	sigset_t set;
 
-	signal(SIGPIPE, SIG_IGN);
 	sigemptyset(&set);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGQUIT);
+	return set;
+}
+
+static int prepare_signals(struct run *r)
+{
+	sigset_t set = ending_signals();
+
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* a write beyond `ulimit -f` fails, and that is told */
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	r->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	return r->signal_fd < 0 ? -errno : 0;
@@ -71,12 +81,8 @@ static int prepare_signals(struct run *r)
 /* From now on a second signal ends guestmm the hard way. */
 static void restore_signals(void)
 {
-	sigset_t set;
+	sigset_t set = ending_signals();
 
-	sigemptyset(&set);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGHUP);
 	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 }
 
