@@ -54,6 +54,9 @@ struct gmm_policy_ops {
 	 * have left since it did. May be NULL, or beyond `size`: then insert() is called. */
 	void (*insert_back)(struct gmm_policy *p, uint64_t page, enum gmm_policy_why why,
 			    uint64_t n_evictions);
+
+	/* remove() for n pages from `first` on; may be missing: then each is removed. */
+	void (*remove_run)(struct gmm_policy *p, uint64_t first, uint64_t n);
 };
 
 /* The head of every policy object. */
@@ -65,10 +68,20 @@ struct gmm_policy {
 static inline void gmm_policy_insert_back(struct gmm_policy *p, uint64_t page,
 					  enum gmm_policy_why why, uint64_t n_evictions)
 {
-	if (p->ops->size >= sizeof(struct gmm_policy_ops) && p->ops->insert_back)
+	if (p->ops->size > offsetof(struct gmm_policy_ops, insert_back) && p->ops->insert_back)
 		p->ops->insert_back(p, page, why, n_evictions);
 	else
 		p->ops->insert(p, page, why);
+}
+
+/* Calls p's remove_run() where it has one, else its remove(), n times. */
+static inline void gmm_policy_remove_run(struct gmm_policy *p, uint64_t first, uint64_t n)
+{
+	if (p->ops->size > offsetof(struct gmm_policy_ops, remove_run) && p->ops->remove_run)
+		p->ops->remove_run(p, first, n);
+	else
+		for (uint64_t page = first; page < first + n; page++)
+			p->ops->remove(p, page);
 }
 
 /* The built-in policies: "heat" (the default), "twogen", "clock", "fifo", "random".

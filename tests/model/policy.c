@@ -44,6 +44,18 @@ static void drop(struct model *m)
 	m->p->ops->remove(m->p, page);
 }
 
+static void drop_run(struct model *m)
+{
+	uint64_t first = draw(m, N_PAGES),
+		 n = draw(m, N_PAGES - first < 100 ? N_PAGES - first : 100);
+
+	for (uint64_t page = first; page < first + n; page++) {
+		m->n_in -= m->in[page];
+		m->in[page] = false;
+	}
+	gmm_policy_remove_run(m->p, first, n);
+}
+
 static void pick(struct model *m, unsigned max)
 {
 	uint64_t pages[64];
@@ -76,6 +88,8 @@ static void run(const struct gmm_policy_ops *ops)
 			drop(m);
 		else if (what < 19)
 			pick(m, (unsigned)draw(m, i / 20000 % 2 ? 3 : 64));
+		else if (draw(m, 20) == 0)
+			drop_run(m);
 		else if (draw(m, 100) == 0)
 			ops->resize(m->p, draw(m, N_PAGES));
 	}

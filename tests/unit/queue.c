@@ -56,6 +56,26 @@ START_TEST(a_dropped_page_does_not_come_up)
 }
 END_TEST
 
+/* A run is dropped like each of its pages, wherever it begins and ends. */
+START_TEST(runs_are_dropped)
+{
+	for (uint64_t first = 0; first < 40; first++)
+		for (uint64_t end = first; end <= 80; end += 7) {
+			struct queue_set set = make(80);
+
+			for (uint64_t i = 0; i < 80; i++)
+				if (i % 3)
+					queue_push(&set, i % 3 == 1 ? 1 : 2, i);
+			queue_drop_run(&set, first, end - first);
+			for (uint64_t i = 0; i < 80; i++)
+				if (i % 3 && (i < first || i >= end))
+					expect(&set, i % 3 == 1 ? 1 : 2, i);
+			ck_assert_uint_eq(queue_pages(&set, 1) + queue_pages(&set, 2), 0);
+			queue_fini(&set);
+		}
+}
+END_TEST
+
 START_TEST(dead_entries_never_fill_a_ring)
 {
 	struct queue_set set = make(2048);
@@ -137,6 +157,6 @@ START_TEST(a_ring_full_of_doubles_is_swept)
 }
 END_TEST
 
-UNIT_MAIN("queue", first_in_first_out, a_dropped_page_does_not_come_up,
+UNIT_MAIN("queue", first_in_first_out, a_dropped_page_does_not_come_up, runs_are_dropped,
 	  dead_entries_never_fill_a_ring, trimming_keeps_order, sizes_are_checked,
 	  a_ring_full_of_doubles_is_swept)

@@ -304,30 +304,48 @@ bool access_discard(struct gmm_space *s, page_no p, enum gmm_page_state to)
 	return true;
 }
 
-static bool discard_is_resident(const struct gmm_space *s, page_no p)
+static bool word_is_free_to_go(page_word w)
 {
-	page_word w = space_word(s, p);
-
 	return page_state(w) == GMM_PAGE_RESIDENT && page_holds(w) == 0;
 }
 
+static bool discard_is_resident(const struct gmm_space *s, page_no p)
+{
+	return word_is_free_to_go(space_word(s, p));
+}
+
+/* The first page from p on, up to end, that is not such a one. *n_slots: how many have slots. */
+static page_no discard_resident_end(const struct gmm_space *s, page_no p, uint64_t end,
+				    uint64_t *n_slots)
+{
+	*n_slots = 0;
+	for (; p < end; p++) {
+		page_word w = space_word(s, p);
+
+		if (!word_is_free_to_go(w))
+			break;
+		*n_slots += page_payload(w) != GMM_SLOT_NONE;
+	}
+	return p;
+}
+
 /* n resident pages from p on, by one system call. */
-static uint64_t discard_resident(struct gmm_space *s, page_no p, uint64_t n, enum gmm_page_state to)
+static uint64_t discard_resident(struct gmm_space *s, page_no p, uint64_t n, uint64_t n_slots,
+				 enum gmm_page_state to)
 {
 	if (!discard_frames(s, p, n))
 		return 0;
-	for (page_no q = p; q < p + n; q++) {
+	for (page_no q = p; n_slots && q < p + n; q++)
 		discard_slot(s, page_payload(space_word(s, q)));
-		if (s->policy)
-			s->policy_ops->remove(s->policy, q);
-	}
+	if (s->policy)
+		gmm_policy_remove_run(s->policy, p, n);
 	page_change_run(&s->pages, p, n, page_make(to, 0));
 	return n;
 }
 
 uint64_t access_discard_run(struct gmm_space *s, page_no p, uint64_t n, enum gmm_page_state to)
 {
-	uint64_t end = p + n, n_done = 0;
+	uint64_t end = p + n, n_done = 0, n_slots;
 	page_no q = p, start;
 
 	while (q < end) {
@@ -336,10 +354,10 @@ uint64_t access_discard_run(struct gmm_space *s, page_no p, uint64_t n, enum gmm
 			n_done++;
 			continue;
 		}
-		for (start = q; q < end && discard_is_resident(s, q); q++)
-			;
+		start = q;
+		q = discard_resident_end(s, start, end, &n_slots);
 		if (q > start)
-			n_done += discard_resident(s, start, q - start, to);
+			n_done += discard_resident(s, start, q - start, n_slots, to);
 		else
 			n_done += access_discard(s, q++, to);
 	}

@@ -113,19 +113,26 @@ void page_change(struct page_table *t, page_no p, page_word from, page_word to)
 /* The words change in a row and the counts once: the only writer needs no compare-and-swap. */
 void page_change_run(struct page_table *t, page_no p, uint64_t n, page_word to)
 {
-	enum gmm_page_state b = page_state(to);
-	uint64_t n_from[GMM_PAGE_N_STATES] = {0};
+	enum gmm_page_state b = page_state(to), last = GMM_PAGE_N_STATES;
+	uint64_t n_from[GMM_PAGE_N_STATES] = {0}, since = p;
 
 	CHECK(p <= t->n_pages && n <= t->n_pages - p, "pages %u to %lu of %lu", p,
 	      (unsigned long)(p + n), (unsigned long)t->n_pages);
 	for (uint64_t i = p; i < p + n; i++) {
 		enum gmm_page_state a = page_state(page_get(t, (page_no)i));
 
-		CHECK(page_edge_is_legal(a, b), "page %lu: %s -> %s is no legal transition",
-		      (unsigned long)i, page_state_name(a), page_state_name(b));
-		n_from[a]++;
+		if (a != last) { /* seldom: looked at once a stretch */
+			CHECK(page_edge_is_legal(a, b), "page %lu: %s -> %s is no legal transition",
+			      (unsigned long)i, page_state_name(a), page_state_name(b));
+			if (i > p)
+				n_from[last] += i - since;
+			last = a;
+			since = i;
+		}
 		atomic_store_explicit(&t->words[i], to.v, memory_order_release);
 	}
+	if (n)
+		n_from[last] += p + n - since;
 	for (unsigned a = 0; a < GMM_PAGE_N_STATES; a++)
 		if (n_from[a] && a != b) {
 			atomic_fetch_sub_explicit(&t->n_in[a], n_from[a], memory_order_relaxed);

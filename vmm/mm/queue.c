@@ -164,6 +164,36 @@ void queue_drop(struct queue_set *set, uint64_t page)
 	mark_set(set, page, mark & ~3u);
 }
 
+/* Sixteen pages' marks at once. */
+static void drop_16(struct queue_set *set, uint64_t page)
+{
+	const uint64_t low = UINT64_C(0x1111111111111111);
+	uint64_t marks, first, second;
+
+	memcpy(&marks, &set->marks[page / 2], sizeof(marks));
+	first = marks & low;
+	second = marks >> 1 & low;
+	if (!(first | second))
+		return;
+	set->rings[0].n_pages -= (unsigned)__builtin_popcountll(first);
+	set->rings[1].n_pages -= (unsigned)__builtin_popcountll(second);
+	marks &= ~(low | low << 1);
+	memcpy(&set->marks[page / 2], &marks, sizeof(marks));
+}
+
+void queue_drop_run(struct queue_set *set, uint64_t first, uint64_t n)
+{
+	_Static_assert(QUEUE_N == 2, "one bit of a mark a queue");
+	uint64_t page = first, end = first + n;
+
+	for (; page < end && page % 16; page++)
+		queue_drop(set, page);
+	for (; end - page >= 16; page += 16)
+		drop_16(set, page);
+	for (; page < end; page++)
+		queue_drop(set, page);
+}
+
 void queue_push(struct queue_set *set, unsigned q, uint64_t page)
 {
 	struct queue_ring *r = &set->rings[q - 1];

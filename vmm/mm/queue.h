@@ -50,6 +50,9 @@ void queue_push(struct queue_set *set, unsigned q, uint64_t page);
 /* Takes a page out of the queue it is in, if any. */
 void queue_drop(struct queue_set *set, uint64_t page);
 
+/* The same for n pages from `first` on. */
+void queue_drop_run(struct queue_set *set, uint64_t first, uint64_t n);
+
 /* Takes the oldest page out of queue q. False: it is empty. */
 bool queue_pop(struct queue_set *set, unsigned q, uint64_t *page);
 

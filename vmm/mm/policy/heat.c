@@ -45,8 +45,9 @@
 #define REGRET_SHARE	 4u
 #define REGRET_STEP	 4u  /* pages, where both ends have the same share of victims: twice that */
 #define LOG_UNIT	 16u /* of an octave: what estimates are computed in */
-#define HOT_OCTAVES	 3u /* hotter than so many below the number of resident pages is all the same \
-			     */
+#define HOT_OCTAVES                                                                                \
+	3u /* hotter than so many below the number of resident pages is all the same               \
+	    */
 
 struct heat {
 	struct gmm_policy base;
@@ -238,6 +239,16 @@ static void heat_insert_back(struct gmm_policy *p, uint64_t page, enum gmm_polic
 		heat_enter_window(h, page);
 }
 
+static void heat_remove_run(struct gmm_policy *p, uint64_t first, uint64_t n)
+{
+	struct heat *h = heat_of(p);
+
+	queue_drop_run(&h->queues, first, n);
+	for (uint64_t page = first; page < first + n; page++)
+		if (h->bytes[page] & FILED)
+			heat_set(h, page, h->bytes[page] & ~FILED);
+}
+
 static void heat_remove(struct gmm_policy *p, uint64_t page)
 {
 	struct heat *h = heat_of(p);
@@ -305,6 +316,7 @@ const struct gmm_policy_ops policy_heat = {
 	.make = heat_make,
 	.insert = heat_insert,
 	.remove = heat_remove,
+	.remove_run = heat_remove_run,
 	.pick = heat_pick,
 	.resize = heat_resize,
 	.metadata_bytes = heat_metadata_bytes,

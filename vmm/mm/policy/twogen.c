@@ -70,6 +70,11 @@ static void twogen_remove(struct gmm_policy *p, uint64_t page)
 	queue_drop(&twogen_of(p)->queues, page);
 }
 
+static void twogen_remove_run(struct gmm_policy *p, uint64_t first, uint64_t n)
+{
+	queue_drop_run(&twogen_of(p)->queues, first, n);
+}
+
 static unsigned twogen_pick(struct gmm_policy *p, uint64_t *pages, unsigned n)
 {
 	struct queue_set *queues = &twogen_of(p)->queues;
@@ -112,6 +117,7 @@ const struct gmm_policy_ops policy_twogen = {
 	.make = twogen_make,
 	.insert = twogen_insert,
 	.remove = twogen_remove,
+	.remove_run = twogen_remove_run,
 	.pick = twogen_pick,
 	.resize = twogen_resize,
 	.metadata_bytes = twogen_metadata_bytes,
