@@ -3,7 +3,7 @@
 # Faults that waited: kernel's swap: major faults of QEMU's group (a page read from swap while the guest waits; those that find
 # a page that readahead is still reading are not among them). guestmm: swap-ins (those that meet a page
 # that is still being read ahead are). Bytes: what went to and from each side's disk.
-BEGIN { n_keys = split("wall_us guest_ns waited disk_read_bytes disk_written_bytes disk_reads disk_writes user_usec system_usec " \
+BEGIN { n_keys = split("wall_us guest_ns waited disk_read_bytes disk_written_bytes disk_reads disk_read_ms disk_writes user_usec system_usec " \
 	"stall_usec peak_bytes rescue prefetched prefetch_used clean evicted demand_zero resident_peak_bytes", keys, " ") }
 
 {
@@ -68,6 +68,9 @@ function bytes_row(name, c, key) {
 		ratio(median(c, "guestmm", key), median(c, "qemu", key)))
 }
 
+# By the disk's own account: where it differs much between sides, something else on the machine used the disk.
+function latency(c, s) { return sprintf("%.2f ms", median(c, s, "disk_read_ms") / (median(c, s, "disk_reads") + 0.001)) }
+
 function time_row(name, theirs, ours) { row(name, seconds(theirs), seconds(ours), ratio(ours, theirs)) }
 
 function show(c,    below) {
@@ -78,6 +81,7 @@ function show(c,    below) {
 	bytes_row("read from the disk", c, "disk_read_bytes")
 	count_row("requests to read", c, "disk_reads")
 	count_row("requests to write", c, "disk_writes")
+	row("a request to read takes", latency(c, "qemu"), latency(c, "guestmm"), "")
 	time_row("time, boot and end taken off", net(c, "qemu"), net(c, "guestmm"))
 	time_row("time by the guest's clock", median(c, "qemu", "guest_ns") / 1000, median(c, "guestmm", "guest_ns") / 1000)
 	time_row("  processor, guest and user", median(c, "qemu", "user_usec"), median(c, "guestmm", "user_usec"))
