@@ -201,7 +201,7 @@ static inline int gmm_fr_check_put(struct gmm_fr r, unsigned holder, unsigned n,
 		uint64_t mask;
 		unsigned k = gmm_fr_gather(frames + i, n - i, &mask);
 
-		if (i + k < n && frames[i + k] == frames[i + k - 1])
+		if (i + k < n && frames[i + k] == frames[i + k - 1]) /* NOLINT: k > 0 */
 			return -GMM_FRAMES_EALREADY;
 		if (mask & ~gmm_fr_load(gmm_fr_words(r) + frames[i] / 64))
 			return -GMM_FRAMES_EALREADY;

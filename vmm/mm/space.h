@@ -112,12 +112,12 @@ struct gmm_space {
 	} clean;
 	uint64_t reclaim_asked; /* pages, by gmm_space_reclaim() */
 	bool reclaim_flush;	/* what it staged is written, too */
+	bool idle_due;		/* what is not urgent was put off */
+	uint32_t stamp_unit;	/* evictions for one step of a stamp */
 	uint64_t served_ns;	/* when a frame was last needed */
 	uint64_t maintained_ns; /* when the store had time to tidy up */
 	uint64_t timer_ns;	/* when the timer ends; 0: it is not set */
-	bool idle_due;		/* what is not urgent was put off */
 	uint64_t fault_ns;	/* when somebody last faulted */
-	uint32_t stamp_unit;	/* evictions for one step of a stamp */
 
 	struct counters counters;
 	struct stall stall;
