@@ -142,6 +142,7 @@ make_image() {
 	write_job
 	! $with_qemu || add_qemu
 	add_applets
-	(cd "$image" && find . | "$parts/busybox" cpio -o -H newc 2>/dev/null) >"$work/initrd"
+	# All is root's in there, whoever runs this: a mount(8) that is setuid must be.
+	(cd "$image" && find . | "$parts/busybox" cpio -o -H newc -R 0:0 2>/dev/null) >"$work/initrd"
 	rm -rf "$image"
 }
