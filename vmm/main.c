@@ -19,6 +19,7 @@ static const struct {
 	{"top", cmd_top, "watch a running guest"},
 	{"map", cmd_map, "draw the states of a running guest's memory"},
 	{"ctl", cmd_ctl, "steer a running guest"},
+	{"replay", cmd_replay, "replay a trace against every policy, and the optimum"},
 	{"check-host", cmd_check_host, "say what this host offers, and what is missing"},
 };
 

@@ -10,11 +10,12 @@
 #include "list.h"
 #include "loads.h"
 #include "random.h"
+#include "references.h"
 
 enum order { ORDER_SEQ, ORDER_RAND, ORDER_STRIDE };
 
 struct share {
-	char *memory;
+	char *memory;	     /* NULL: only told which pages */
 	uint64_t n_pages;    /* of the mapping */
 	uint64_t first, end; /* steps of the visit that are this worker's */
 	uint64_t pass;
@@ -56,9 +57,13 @@ static void share_run(void *arg)
 	struct share *s = arg;
 
 	for (uint64_t step = s->first; step < s->end; step++) {
-		uint64_t page = page_at(s, step);
-		uint64_t *word = (uint64_t *)(s->memory + page * PAGE_BYTES + page % 512 * 8);
+		uint64_t page = page_at(s, step), *word;
 
+		if (!s->memory) {
+			references_add(page, s->write);
+			continue;
+		}
+		word = (uint64_t *)(s->memory + page * PAGE_BYTES + page % 512 * 8);
 		if (*(volatile uint64_t *)word != stamp(page, s->write ? s->pass - 1 : 0))
 			s->n_wrong++;
 		if (s->write)
@@ -124,23 +129,40 @@ int touch_load(uint64_t bytes, uint64_t passes, const char *order, uint64_t writ
 	return n_wrong ? EXIT_FAILED : 0;
 }
 
+/* What touch_load() would touch on one CPU. */
+static int touch_references(uint64_t bytes, uint64_t passes, const char *order, uint64_t write)
+{
+	struct share s = {.n_pages = bytes / PAGE_BYTES, .write = write};
+
+	order_read(order, &s);
+	s.end = s.n_pages;
+	references_begin();
+	for (s.pass = 1; s.pass <= passes; s.pass++)
+		share_run(&s);
+	return references_end();
+}
+
 static int touch_main(int argc, char **argv)
 {
 	uint64_t bytes = 64ul << 20, passes = 2, write = 1;
+	bool references = false;
 	const char *order = "seq";
 	const struct option options[] = {
-		{"bytes", OPTION_SIZE, &bytes}, {"passes", OPTION_NUMBER, &passes},
-		{"order", OPTION_TEXT, &order}, {"write", OPTION_NUMBER, &write},
-		{NULL, OPTION_FLAG, NULL},
+		{"bytes", OPTION_SIZE, &bytes},		  {"passes", OPTION_NUMBER, &passes},
+		{"order", OPTION_TEXT, &order},		  {"write", OPTION_NUMBER, &write},
+		{"references", OPTION_FLAG, &references}, {NULL, OPTION_FLAG, NULL},
 	};
 
 	options_read(&program_touch, argc, argv, options);
 	if (bytes < PAGE_BYTES || !passes || write > 1)
 		usage_die(&program_touch, "out of range",
 			  "--bytes is 4K at least, --passes 1 at least, --write 0 or 1");
+	if (references)
+		return touch_references(bytes, passes, order, write);
 	return touch_load(bytes, passes, order, write);
 }
 
 const struct program program_touch = {
-	"touch", "[--bytes SIZE] [--passes N] [--order seq|rand|stride=N] [--write 0|1]",
+	"touch",
+	"[--bytes SIZE] [--passes N] [--order seq|rand|stride=N] [--write 0|1] [--references]",
 	touch_main};

@@ -16,13 +16,14 @@
 #include "loads.h"
 #include "random.h"
 #include "real.h"
+#include "references.h"
 
 struct zipf {
 	double n, theta, low, high, quick;
 };
 
 struct share {
-	char *memory;
+	char *memory; /* NULL: only told which pages */
 	uint64_t n_pages, n_ops, writes_percent, seed;
 	uint64_t n_writes, n_wrong;
 	struct zipf zipf;
@@ -122,9 +123,14 @@ static void share_run(void *arg)
 
 	for (uint64_t i = 0; i < s->n_ops; i++) {
 		uint64_t page = permute(zipf_next(&s->zipf, &random), s->n_pages, s->seed);
+		bool is_write = random_below(&random, 100) < s->writes_percent;
 
+		if (!s->memory) {
+			references_add(page, is_write);
+			continue;
+		}
 		s->n_wrong += !page_is_right(s, page);
-		if (random_below(&random, 100) < s->writes_percent) {
+		if (is_write) {
 			page_write(s, page);
 			s->n_writes++;
 		}
@@ -185,13 +191,32 @@ int zipf_load(uint64_t bytes, uint64_t n_ops, uint64_t theta_millionths, uint64_
 	return ok ? 0 : EXIT_FAILED;
 }
 
+/* What zipf_load() would touch on one CPU, the verification at the end with it. */
+static int zipf_references(uint64_t bytes, uint64_t n_ops, uint64_t theta_millionths,
+			   uint64_t writes_percent, uint64_t seed)
+{
+	struct share s = {.n_pages = bytes / PAGE_BYTES,
+			  .n_ops = n_ops,
+			  .writes_percent = writes_percent,
+			  .seed = mix64(seed)};
+
+	zipf_init(&s.zipf, s.n_pages, (double)theta_millionths / 1e6);
+	references_begin();
+	share_run(&s);
+	for (uint64_t page = 0; page < s.n_pages; page++)
+		references_add(page, false);
+	return references_end();
+}
+
 static int zipf_main(int argc, char **argv)
 {
 	uint64_t bytes = 64ul << 20, n_ops = 1000000, theta = 990000, writes = 50, seed = 1;
+	bool references = false;
 	const struct option options[] = {
 		{"bytes", OPTION_SIZE, &bytes},	  {"ops", OPTION_NUMBER, &n_ops},
 		{"theta", OPTION_SCALED, &theta}, {"writes", OPTION_NUMBER, &writes},
-		{"seed", OPTION_NUMBER, &seed},	  {NULL, OPTION_FLAG, NULL},
+		{"seed", OPTION_NUMBER, &seed},	  {"references", OPTION_FLAG, &references},
+		{NULL, OPTION_FLAG, NULL},
 	};
 
 	options_read(&program_zipf, argc, argv, options);
@@ -199,8 +224,11 @@ static int zipf_main(int argc, char **argv)
 		usage_die(&program_zipf, "out of range",
 			  "--bytes is 1M at least, --ops 1 at least, --theta 0 to 10, --writes 0 "
 			  "to 100");
+	if (references)
+		return zipf_references(bytes, n_ops, theta, writes, seed);
 	return zipf_load(bytes, n_ops, theta, writes, seed);
 }
 
 const struct program program_zipf = {
-	"zipf", "[--bytes SIZE] [--ops N] [--theta T] [--writes PERCENT] [--seed S]", zipf_main};
+	"zipf", "[--bytes SIZE] [--ops N] [--theta T] [--writes PERCENT] [--seed S] [--references]",
+	zipf_main};

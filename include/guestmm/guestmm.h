@@ -14,6 +14,7 @@
 #include <guestmm/pool.h>
 #include <guestmm/space.h>
 #include <guestmm/store.h>
+#include <guestmm/trace.h>
 #include <guestmm/types.h>
 #include <guestmm/worker.h>
 

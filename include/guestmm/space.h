@@ -13,6 +13,7 @@
 #include <guestmm/policy.h>
 #include <guestmm/pool.h>
 #include <guestmm/store.h>
+#include <guestmm/trace.h>
 #include <guestmm/types.h>
 
 #ifdef __cplusplus
@@ -27,9 +28,9 @@ enum gmm_engine {
 	GMM_ENGINE_COPY, /* Linux 5.15 and later */
 };
 
-/* Frames of 2 MiB: one fault, one move and one entry of the page tables for 512 pages. Only the move
- * engine has them, where transparent huge pages are not switched off, from a limit of 64 MiB on,
- * and only as long as frames are plenty. */
+/* Frames of 2 MiB: one fault, one move and one entry of the page tables for 512 pages. Only the
+ * move engine has them, where transparent huge pages are not switched off, from a limit of 64 MiB
+ * on, and only as long as frames are plenty. */
 enum gmm_huge {
 	GMM_HUGE_AUTO,	 /* where memory is filled in order */
 	GMM_HUGE_ALWAYS, /* at any first touch of a fresh block */
@@ -73,7 +74,7 @@ struct gmm_event {
 typedef void gmm_event_fn(void *user, const struct gmm_event *event);
 
 struct gmm_space_config {
-	uint32_t size;			     /* sizeof(struct gmm_space_config) */
+	uint32_t size; /* sizeof(struct gmm_space_config): what lies beyond it counts as 0 */
 	enum gmm_engine engine;
 	struct gmm_pool *pool;		     /* not owned; outlives the space */
 	struct gmm_store *store;	     /* owned by the space on success; NULL: no swap */
@@ -82,15 +83,16 @@ struct gmm_space_config {
 	gmm_event_fn *on_event;		     /* may be NULL */
 	void *user;
 	enum gmm_huge huge;
+	struct gmm_trace *trace; /* not owned, of this space alone, outlives it; NULL: none */
 };
 
 struct gmm_stats {
 	uint32_t size; /* sizeof(struct gmm_stats), set by the caller: no more is written */
 	const char *engine, *policy, *store; /* static strings; store NULL where there is none */
-	uint64_t memory_bytes;		 /* RAM regions */
+	uint64_t memory_bytes;		     /* RAM regions */
 	uint64_t limit_bytes;
-	uint64_t resident_bytes;	 /* frames in use for this space, in flight included */
-	uint64_t resident_peak_bytes;	 /* of the pool: never above the limit in force */
+	uint64_t resident_bytes;      /* frames in use for this space, in flight included */
+	uint64_t resident_peak_bytes; /* of the pool: never above the limit in force */
 	uint64_t swapped_bytes;
 	uint64_t ballooned_bytes;
 	uint64_t evicting_bytes;
@@ -121,7 +123,8 @@ struct gmm_stats {
 		uint64_t split;	   /* made single pages of */
 		uint64_t gathered; /* put together again from single pages */
 	} huge;
-	uint64_t free_taken; /* not evicted, but dropped, for they were free in the guest's allocator */
+	uint64_t free_taken; /* not evicted, but dropped, for they were free in the guest's
+				allocator */
 };
 
 /* Errors: -EINVAL, -ENOMEM, -EPERM (userfaultfd refused: needs vm.unprivileged_userfaultfd=1,
@@ -129,8 +132,8 @@ struct gmm_stats {
  * -EOPNOTSUPP (the engine asked for is not offered by this kernel), -EMFILE. */
 GMM_API int gmm_space_new(const struct gmm_space_config *config, struct gmm_space **out);
 
-/* The guest is over: no page is served any more, and what still waits for one (KVM's asynchronous page
- * faults do, and closing a vCPU waits for them) reads zeros. Call it after the last vCPU has
+/* The guest is over: no page is served any more, and what still waits for one (KVM's asynchronous
+ * page faults do, and closing a vCPU waits for them) reads zeros. Call it after the last vCPU has
  * stopped for good and before its descriptor is closed. */
 GMM_API void gmm_space_detach(struct gmm_space *space);
 
@@ -141,15 +144,16 @@ GMM_API struct gmm_space *gmm_space_free(struct gmm_space *space);
 /* Adds RAM at [start, start + bytes), 4 KiB aligned, zero-filled. *hva is where it is mapped in
  * this process, aligned like the guest-physical address within 1 GiB: give it to
  * KVM_SET_USER_MEMORY_REGION. Regions are added before the guest runs. At most 16, of 8 TiB in all.
- * Errors: -EINVAL (alignment, wraps around), -EEXIST (overlaps a region), -ENOSPC (16 regions), -ENOMEM,
- * -EBUSY (a page was touched already). */
+ * Errors: -EINVAL (alignment, wraps around), -EEXIST (overlaps a region), -ENOSPC (16 regions),
+ * -ENOMEM, -EBUSY (a page was touched already). */
 GMM_API int gmm_space_add_ram(struct gmm_space *space, gmm_gpa start, uint64_t bytes, void **hva);
 
 /* Adds a window on a file, filled in lazily and never written; the library keeps a
  * duplicate of fd. bytes is the file's part to show, from its beginning; the last page is
  * filled up with zeros. Make the KVM slot read-only. Errors: as above, -EBADF, -EISDIR,
  * -ENODATA (the file is shorter), -EINVAL (neither a file nor a block device). */
-GMM_API int gmm_space_add_file(struct gmm_space *space, gmm_gpa start, int fd, uint64_t bytes, void **hva);
+GMM_API int gmm_space_add_file(struct gmm_space *space, gmm_gpa start, int fd, uint64_t bytes,
+			       void **hva);
 
 /* A descriptor that polls readable when gmm_space_dispatch() has work. Owned by the space. */
 GMM_API int gmm_space_fd(const struct gmm_space *space);
@@ -163,9 +167,10 @@ GMM_API int gmm_space_dispatch(struct gmm_space *space);
  * calls and vhost. *hva points to it. Waits for faults; where no other thread dispatches, it
  * dispatches itself. Within one region, at most 64 KiB. A page can be held at most 255 times.
  * Errors: -EFAULT (outside, or crosses regions), -EIO (poisoned, or nothing is served any more),
- * -EINVAL (0 or too long), -EBUSY (held too often), -ENOMEM (all spaces on the pool would hold more than
- * half of its limit), -EROFS (write to a window). */
-GMM_API int gmm_space_hold(struct gmm_space *space, gmm_gpa gpa, size_t bytes, bool write, void **hva);
+ * -EINVAL (0 or too long), -EBUSY (held too often), -ENOMEM (all spaces on the pool would hold more
+ * than half of its limit), -EROFS (write to a window). */
+GMM_API int gmm_space_hold(struct gmm_space *space, gmm_gpa gpa, size_t bytes, bool write,
+			   void **hva);
 GMM_API void gmm_space_release(struct gmm_space *space, gmm_gpa gpa, size_t bytes);
 
 /* Copies from and to guest memory, any length, any alignment. All or nothing is
@@ -188,9 +193,19 @@ GMM_API int gmm_space_reclaim(struct gmm_space *space, uint64_t pages);
 /* Fills in `out`, whose size the caller sets: what lies beyond it is left alone. */
 GMM_API void gmm_space_stats(struct gmm_space *space, struct gmm_stats *out);
 
+/* How a space with a store keeps a limit of so many pages: below `low` free frames it evicts, up to
+ * `high`; and the last `staged` pages that left wait in memory, each with a second chance. For
+ * models of it. */
+struct gmm_watermarks {
+	uint64_t low, high, staged;
+};
+
+GMM_API void gmm_space_watermarks(uint64_t limit_pages, struct gmm_watermarks *out);
+
 /* States of n_pages pages from gfn, one byte each (enum gmm_page_state); a snapshot that is
  * exact for each page. Errors: -EFAULT (outside). */
-GMM_API int gmm_space_states(struct gmm_space *space, gmm_gfn gfn, uint64_t n_pages, uint8_t *states);
+GMM_API int gmm_space_states(struct gmm_space *space, gmm_gfn gfn, uint64_t n_pages,
+			     uint8_t *states);
 
 #ifdef __cplusplus
 }

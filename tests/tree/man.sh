@@ -18,7 +18,7 @@ done
 
 [ -n "${GUESTMM-}" ] || exit 0
 tr -d '\\' <man/guestmm.1 >"$work/man"
-for command in run top map ctl; do
+for command in run top map ctl replay; do
 	"$GUESTMM" $command --help >"$work/help" || fail "$command --help"
 	grep -o -- '--[a-z][a-z-]*' "$work/help" | sort -u |
 		grep -vx -e --help -e --usage -e --version >"$work/options" || true

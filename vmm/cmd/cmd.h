@@ -11,6 +11,7 @@ int cmd_programs(int argc, char **argv);
 int cmd_top(int argc, char **argv);
 int cmd_map(int argc, char **argv);
 int cmd_ctl(int argc, char **argv);
+int cmd_replay(int argc, char **argv);
 int cmd_check_host(int argc, char **argv);
 
 #endif

@@ -206,6 +206,9 @@ static int make_space(struct machine *m)
 
 	if (rc)
 		return say_space_error(rc);
+	if (o->trace && trace_file_open(o->trace, o->limit_bytes, &m->trace))
+		return CMD_EXIT_FAILED;
+	space.trace = trace_file_trace(m->trace);
 	rc = gmm_store_parse_with(o->swap ? o->swap : DEFAULT_SWAP, &swap, &space.store, error,
 				  sizeof(error));
 	if (rc) {
@@ -445,6 +448,7 @@ void machine_free(struct machine *m)
 	g->vm = vm_free(g->vm);		    /* before the memory that it shows */
 	boot_frames_free(&g->frames);
 	g->space = gmm_space_free(g->space);
+	m->trace = trace_file_free(m->trace);
 	m->pool = gmm_pool_free(m->pool);
 	g->serial = serial_free(g->serial);
 	g->console = console_free(g->console);

@@ -23,6 +23,7 @@ enum {
 	OPT_KERNEL,
 	OPT_SUMMARY,
 	OPT_PIN,
+	OPT_TRACE,
 	OPT_SWAP_ENCRYPT,
 	OPT_HUGE,
 	OPT_BALLOON_BY,
@@ -57,6 +58,8 @@ static const struct argp_option options[] = {
 	 "A file that the guest may read, mapped lazily; may be given several times", 0},
 	{"stats", OPT_STATS, "FILE", 0, "Write statistics as JSON at exit ('-': standard output)",
 	 0},
+	{"trace", OPT_TRACE, "FILE", 0,
+	 "Write faults and evictions, page by page, for `guestmm replay'", 0},
 	{"control", OPT_CONTROL, "SOCKET", 0, "Listen for requests on this Unix socket", 0},
 	{"quiet", 'q', NULL, 0, "No progress line, no summary", 0},
 	{"summary", OPT_SUMMARY, NULL, 0, "Print a summary at the end, terminal or not", 0},
@@ -236,6 +239,8 @@ static const char **string_option(struct run_options *o, int key)
 		return &o->stats;
 	case OPT_CONTROL:
 		return &o->control;
+	case OPT_TRACE:
+		return &o->trace;
 	case OPT_KERNEL:
 		return &o->kernel;
 	case OPT_INITRD:

@@ -26,7 +26,7 @@ struct run_options {
 	const struct gmm_policy_ops *policy; /* NULL: the default */
 	unsigned n_files;
 	struct file_option files[GMM_MAX_FILES];
-	const char *stats, *control, *kernel, *initrd, *cmdline;
+	const char *stats, *trace, *control, *kernel, *initrd, *cmdline;
 	bool quiet, summary;
 	int placement;	 /* see placement.h */
 	unsigned n_args; /* program and its arguments */

@@ -304,6 +304,8 @@ static int finish(struct run *r)
 		status = vm_status(vm);
 	if (!status)
 		status = lost;
+	if (trace_file_end(r->machine.trace) && !status)
+		status = CMD_EXIT_FAILED;
 	janitor_dismiss(r->janitor);
 	if (rc) /* a vCPU hangs in the kernel: only the process's end ends it */
 		_exit(status);

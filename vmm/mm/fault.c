@@ -11,6 +11,7 @@
 
 #include "clean.h"
 #include "fatal.h"
+#include "trace.h"
 
 #define FAULT_AROUND_MAX 64u /* zero pages for one fault */
 #define FAULT_GOES_ON	 4u  /* zero pages for the first fault of a stream that was forgotten */
@@ -111,6 +112,8 @@ static enum fault_outcome fault_zero(struct gmm_space *s, const struct fault *f)
 	unsigned done = 0;
 
 	if (n) {
+		if (s->pages.trace)
+			trace_first_touch(s->pages.trace, f->page);
 		streams_advance(st, s->huge.next);
 		return fault_zero_done(s, f, n);
 	}

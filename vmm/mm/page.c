@@ -30,6 +30,7 @@
 #include <sys/mman.h>
 
 #include "fatal.h"
+#include "trace.h"
 
 #define TO(state) (1u << GMM_PAGE_##state)
 
@@ -106,6 +107,8 @@ void page_change(struct page_table *t, page_no p, page_word from, page_word to)
 	      (unsigned long)from.v);
 	if (a == b)
 		return;
+	if (t->trace)
+		trace_change(t->trace, p, from, to);
 	atomic_fetch_sub_explicit(&t->n_in[a], 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&t->n_in[b], 1, memory_order_relaxed);
 }
@@ -129,6 +132,8 @@ void page_change_run(struct page_table *t, page_no p, uint64_t n, page_word to)
 			last = a;
 			since = i;
 		}
+		if (t->trace && a != b)
+			trace_change_run(t->trace, (page_no)i, a, to);
 		atomic_store_explicit(&t->words[i], to.v, memory_order_release);
 	}
 	if (n)

@@ -40,6 +40,7 @@ struct page_table {
 	_Atomic uint64_t *words;
 	uint64_t n_pages, n_reserved;
 	_Atomic uint64_t n_in[GMM_PAGE_N_STATES];
+	struct gmm_trace *trace; /* told of all changes; NULL: none */
 };
 
 static inline enum gmm_page_state page_state(page_word w)

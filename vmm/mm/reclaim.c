@@ -29,10 +29,6 @@
 #define RECLAIM_TRIES	       2048u /* pages looked at for one call: those held go back */
 #define RECLAIM_PROBE	       8u    /* victims to try while the store is blocked */
 
-struct marks {
-	uint64_t low, high, staged;
-};
-
 static uint64_t clamp(uint64_t v, uint64_t min, uint64_t max)
 {
 	return v < min ? min : v > max ? max : v;
@@ -40,15 +36,22 @@ static uint64_t clamp(uint64_t v, uint64_t min, uint64_t max)
 
 /* 1/64 of the limit: 2 MiB of 128 MiB; the kernel's min_free_kbytes is of that order. The
  * staging queue, 1/16, is what a page has as its second chance. */
-static struct marks reclaim_marks(const struct gmm_space *s)
+void gmm_space_watermarks(uint64_t limit_pages, struct gmm_watermarks *out)
 {
-	uint64_t limit = atomic_load(&s->pool->limit_pages);
-	struct marks m = {.low = clamp(limit / 64, 16, 1024)};
+	out->low = clamp(limit_pages / 64, 16, 1024);
+	out->high = out->low + out->low / 2;
+	out->staged = clamp(limit_pages / 16, 16, RECLAIM_STAGED_MAX);
+}
+
+static struct gmm_watermarks reclaim_marks(const struct gmm_space *s)
+{
+	struct gmm_watermarks m = {0};
 
 	if (space_has_all(s)) /* nobody will ever be short of one */
-		return (struct marks){0};
-	m.high = m.low + m.low / 2;
-	m.staged = s->store ? clamp(limit / 16, 16, RECLAIM_STAGED_MAX) : 0;
+		return m;
+	gmm_space_watermarks(atomic_load(&s->pool->limit_pages), &m);
+	if (!s->store)
+		m.staged = 0;
 	return m;
 }
 
@@ -434,7 +437,7 @@ static bool reclaim_must_give(const struct gmm_space *s)
 
 /* Pages to take so that `high` frames are free and the staging queue is as long as it should
  * be, counting what is on its way. */
-static uint64_t reclaim_need(struct gmm_space *s, const struct marks *m)
+static uint64_t reclaim_need(struct gmm_space *s, const struct gmm_watermarks *m)
 {
 	uint64_t excess = pool_excess(s->pool);
 	uint64_t free = reclaim_must_give(s) ? pool_available(s->pool) : space_free_frames(s);
@@ -452,7 +455,7 @@ static uint64_t reclaim_need(struct gmm_space *s, const struct marks *m)
 
 uint64_t reclaim_wants(struct gmm_space *s)
 {
-	struct marks m = reclaim_marks(s);
+	struct gmm_watermarks m = reclaim_marks(s);
 
 	return s->policy ? reclaim_need(s, &m) : 0;
 }
@@ -463,7 +466,7 @@ void reclaim_had(struct gmm_space *s, uint64_t n)
 }
 
 /* Pages to write now: frames are short, or the queue is longer than a second chance needs. */
-static uint64_t reclaim_to_write(struct gmm_space *s, const struct marks *m)
+static uint64_t reclaim_to_write(struct gmm_space *s, const struct gmm_watermarks *m)
 {
 	uint64_t free = space_free_frames(s), excess = pool_excess(s->pool);
 	uint64_t coming = free + s->transfers.n_writes;
@@ -506,7 +509,7 @@ static unsigned reclaim_evict_round(struct gmm_space *s, uint64_t need)
 
 bool reclaim_balance(struct gmm_space *s)
 {
-	struct marks m = reclaim_marks(s);
+	struct gmm_watermarks m = reclaim_marks(s);
 	uint64_t need, n_write;
 	unsigned left = 0, written = 0;
 

@@ -14,6 +14,7 @@
 
 #include "pagemap.h"
 #include "store/window.h"
+#include "trace.h"
 
 #define SPACE_MAX_PAGES (UINT64_C(1) << 31) /* 8 TiB of guest memory */
 #define SPACE_MIN_PAGES (UINT64_C(1) << 22) /* 16 GiB */
@@ -139,13 +140,24 @@ static void space_init_locks(struct gmm_space *s)
 	pthread_mutex_init(&s->dispatching, NULL);
 }
 
-int gmm_space_new(const struct gmm_space_config *config, struct gmm_space **out)
+/* A caller who was compiled with an older header has a shorter structure. */
+static int space_read_config(const struct gmm_space_config *from, struct gmm_space_config *to)
 {
+	*to = (struct gmm_space_config){0};
+	if (from->size < offsetof(struct gmm_space_config, huge))
+		return -EINVAL;
+	memcpy(to, from, from->size < sizeof(*to) ? from->size : sizeof(*to));
+	return to->pool ? 0 : -EINVAL;
+}
+
+int gmm_space_new(const struct gmm_space_config *given, struct gmm_space **out)
+{
+	struct gmm_space_config copy, *config = &copy;
 	struct gmm_space *s;
 	uint64_t limit;
 	int ret;
 
-	if (config->size < sizeof(*config) || !config->pool)
+	if (space_read_config(given, config))
 		return -EINVAL;
 	s = calloc(1, sizeof(*s));
 	if (!s)
@@ -168,6 +180,9 @@ int gmm_space_new(const struct gmm_space_config *config, struct gmm_space **out)
 		return ret;
 	}
 	s->store = config->store;
+	s->pages.trace = config->trace;
+	if (config->trace)
+		trace_begin(config->trace, &s->layout);
 	*out = s;
 	return 0;
 }

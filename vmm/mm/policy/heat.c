@@ -260,7 +260,7 @@ static void heat_remove(struct gmm_policy *p, uint64_t page)
 static void heat_take_filed(struct heat *h, unsigned rank, uint64_t n_resident, uint64_t *page)
 {
 	*page = ranks_find(&h->ranks, h->hands[rank]);
-	h->hands[rank] = *page + 1;
+	h->hands[rank] = *page;
 	heat_left(h, *page, LEFT_FILED, n_resident);
 }
 

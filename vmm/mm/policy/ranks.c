@@ -73,44 +73,51 @@ unsigned ranks_highest(const struct ranks *r)
 	return r->maxima[r->n_levels][0];
 }
 
-/* The first of entries [from, end of from's node) at a level with that rank or a higher one. */
-static bool rank_scan(const struct ranks *r, unsigned level, unsigned rank, uint64_t *from)
+/* The last of entries [beginning of their node, end) at a level with that rank or a higher one. */
+static bool rank_scan(const struct ranks *r, unsigned level, unsigned rank, uint64_t end,
+		      uint64_t *at)
 {
-	uint64_t end = (*from / RANKS_FAN + 1) * RANKS_FAN;
+	uint64_t first = end ? (end - 1) / RANKS_FAN * RANKS_FAN : 0;
 
-	if (end > r->n[level])
-		end = r->n[level];
-	while (*from < end && rank_at(r, level, *from) < rank)
-		++*from;
-	return *from < end;
+	while (end > first && rank_at(r, level, end - 1) < rank)
+		end--;
+	*at = end - 1;
+	return end > first;
 }
 
-/* Up until a node to the right has it, then down to the first page there. */
-static bool rank_next(const struct ranks *r, unsigned rank, uint64_t *at)
+/* The end of a node's entries, one level down. */
+static uint64_t rank_end(const struct ranks *r, unsigned level, uint64_t node)
+{
+	uint64_t end = (node + 1) * RANKS_FAN;
+
+	return end < r->n[level] ? end : r->n[level];
+}
+
+/* Up until a node to the left has it, then down to the last page there. */
+static bool rank_before(const struct ranks *r, unsigned rank, uint64_t end, uint64_t *at)
 {
 	unsigned level = 0;
 
-	while (!rank_scan(r, level, rank, at)) {
-		if (++level > r->n_levels)
+	while (!rank_scan(r, level, rank, end, at)) {
+		if (end == 0 || ++level > r->n_levels)
 			return false;
-		*at = (*at + RANKS_FAN - 1) / RANKS_FAN;
+		end = (end - 1) / RANKS_FAN;
 	}
-	while (level--) {
-		*at *= RANKS_FAN;
-		rank_scan(r, level, rank, at);
-	}
+	while (level--)
+		rank_scan(r, level, rank, rank_end(r, level, *at), at);
 	return true;
 }
 
-uint64_t ranks_find(const struct ranks *r, uint64_t from)
+uint64_t ranks_find(const struct ranks *r, uint64_t before)
 {
 	unsigned rank = ranks_highest(r);
+	uint64_t page;
 
-	if (from >= r->n[0] || !rank_next(r, rank, &from)) {
-		from = 0;
-		rank_next(r, rank, &from);
-	}
-	return from;
+	if (before > r->n[0])
+		before = r->n[0];
+	if (!rank_before(r, rank, before, &page))
+		rank_before(r, rank, r->n[0], &page);
+	return page;
 }
 
 uint64_t ranks_metadata_bytes(const struct ranks *r)

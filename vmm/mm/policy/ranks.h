@@ -31,8 +31,8 @@ void ranks_changed(struct ranks *r, uint64_t page, uint8_t old);
 /* The highest rank of all; 0: no page takes part. */
 unsigned ranks_highest(const struct ranks *r);
 
-/* The first page from `from` on, round the end, that has the highest rank, which is not 0. */
-uint64_t ranks_find(const struct ranks *r, uint64_t from);
+/* The last page before `before`, round the beginning, that has the highest rank, which is not 0. */
+uint64_t ranks_find(const struct ranks *r, uint64_t before);
 
 uint64_t ranks_metadata_bytes(const struct ranks *r);
 
