@@ -33,7 +33,7 @@ test_in_use()
 {
 	need_kvm
 	"$GUESTMM" check-host | grep -Eq '^ok +engine move' || skip "this kernel has no UFFDIO_MOVE"
-	grep -Fq '[never]' /sys/kernel/mm/transparent_hugepage/enabled && skip "huge pages are switched off here"
+	need_huge_pages
 	"$GUESTMM" run -m 256M --control "$TMPDIR/socket" touch --bytes 64M --passes 1000000 --order seq \
 		>"$WORK/out" 2>"$WORK/err" </dev/null &
 	pid=$!

@@ -36,6 +36,12 @@ need_kvm()
 	[ -r /dev/kvm ] && [ -w /dev/kvm ] || skip "no permission to open /dev/kvm"
 }
 
+need_huge_pages()
+{
+	grep -Eqs '\[(always|madvise)\]' /sys/kernel/mm/transparent_hugepage/enabled ||
+		skip "this host gives no huge pages"
+}
+
 need_root()
 {
 	[ "$(id -u)" = 0 ] || skip "needs root"

@@ -166,7 +166,7 @@ huge_filled()
 
 test_huge_frames()
 {
-	grep -q '\[never\]' /sys/kernel/mm/transparent_hugepage/enabled && skip "no huge pages on this host"
+	need_huge_pages
 	huge_filled -m 256M -l 160M --huge never
 	[ "$n_filled" = 0 ] || fail "--huge never: $n_filled blocks of 2 MiB"
 	huge_filled -m 256M -l 160M --engine copy

@@ -423,9 +423,12 @@ static bool in_qemus_emulator(void)
  * or go through where it emulates them (Linux 6.18). */
 static void find_quirks(struct vm *vm)
 {
-	vm->low_only = access("/sys/module/kvm_pvm", F_OK) == 0;
+	const bool unknown = access("/sys/module", F_OK) != 0;
+
+	vm->low_only = unknown || access("/sys/module/kvm_pvm", F_OK) == 0;
 	if (vm->low_only)
-		printf("kvm_pvm: accesses of CPL 3 to the upper half are not compared\n");
+		printf("%s: accesses of CPL 3 to the upper half are not compared\n",
+		       unknown ? "no /sys/module, so this may be kvm_pvm" : "kvm_pvm");
 	vm->emulated = in_qemus_emulator();
 	if (vm->emulated)
 		printf("QEMU's emulator: faults by reserved bits are compared without bit P\n");
