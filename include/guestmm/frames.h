@@ -11,6 +11,8 @@
  *   classes    two bits a frame that is in use: guest (costs nothing), host, kernel, slot
  *   kinds[]    a byte for each area (512 frames, 2 MiB): FREE, partly used (how much, roughly),
  *              RESERVED (some caller takes its frames there now), FULL
+ *   bundles    batches that their callers get and return as a whole, again and again: tied together,
+ *              one word decides over all their frames
  *   callers[]  two cache lines for each caller: the frame to try next, what it got and put
  * A caller takes from its own area until that is used up, then moves to a partly used one near by,
  * fuller ones first, and to a free one only where there is none: areas stay whole, callers
@@ -18,12 +20,16 @@
  * the hints name no place, the bitmap is swept, reserved areas included.
  *
  * Invariants
- *  1. A frame has at most one holder: its bit went from 0 to 1 in that holder's compare-and-swap.
+ *  1. A frame has at most one holder: its bit went from 0 to 1 in that holder's compare-and-swap, or
+ *     its bundle went from IN to OUT.
  *  2. When nobody is inside a call, an area is FREE in kinds[] only if all its frames are free, and
  *     if it is not RESERVED also the other way round; an area with a free frame is never FULL.
  *     Whoever stores a kind looks at the bitmap again afterwards (gmm_fr_settle), so the last one
  *     to store has seen the last change.
- *  3. Whatever bytes the block holds, no function loops without end, leaves the block or
+ *  3. A frame that a bundle names has its bit set, and is marked: the bundle's word says whether it
+ *     is in use. Whoever finds memory short returns what bundles hold to the bitmap first: any frame that
+ *     is free can be had by any caller.
+ *  4. Whatever bytes the block holds, no function loops without end, leaves the block or
  *     names a frame outside [0, n_frames): each index read from it is checked, each retry counted.
  *
  * Classes. Each function that takes or returns frames does so for the guest; its twin whose name
@@ -32,7 +38,8 @@
  * one that somebody of another class holds now. Whoever shares the block can write there what he
  * likes: a side that does not trust the other keeps a record of its own of what it holds.
  *
- * No locks. A thread that stops in the middle keeps at most the frames of its call.
+ * No locks. A thread that stops in the middle keeps at most the frames of its call, or of the bundle
+ * that it is about to untie.
  *
  * Callers. `caller` is a number below GMM_FRAMES_CALLERS that one thread at a time uses (a
  * vCPU's index, a worker's number), or GMM_FRAMES_ANYONE, which any number of threads may use
@@ -45,7 +52,7 @@
 #ifndef GUESTMM_FRAMES_H
 #define GUESTMM_FRAMES_H
 
-#include <guestmm/frames_core.h>
+#include <guestmm/frames_run.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -56,11 +63,11 @@ extern "C" {
 /* Bytes that the state of an area of n_frames takes. */
 static inline size_t gmm_frames_bytes(uint64_t n_frames)
 {
-	uint64_t n = gmm_fr_n_areas(n_frames);
+	uint64_t n_words = gmm_fr_n_areas(n_frames) * GMM_FR_WORDS;
 
-	/* kinds[] is read eight at a time */
 	return sizeof(struct gmm_frames) +
-	       (size_t)(n * GMM_FR_WORDS * 8 * 3 + ((n + 7) & ~UINT64_C(7)));
+	       (size_t)(n_words * 8 * (1 + GMM_FR_PLANES) + gmm_fr_kinds_bytes(n_frames)) +
+	       gmm_fr_n_bundles(n_frames) * sizeof(struct gmm_frames_bundle);
 }
 
 /* As gmm_frames_init, for a block that is known to hold zero bytes: takes no time

@@ -37,7 +37,16 @@ struct gmm_frames_caller {
 	uint64_t reserved[9];		   /* two cache lines: the prefetcher works in pairs */
 };
 
-/* The block: this head, the bitmap, the classes, kinds[]. */
+/* A batch that its caller gets and returns as a whole, again and again: frames_bundle.h. */
+struct gmm_frames_bundle {
+	uint64_t state;
+	uint64_t seen;	   /* what the batch got last looked like */
+	uint64_t n_missed; /* batches of another kind that came back whole */
+	uint64_t reserved[5];
+	uint32_t names[GMM_FRAMES_HUGE]; /* its frames, ascending */
+};
+
+/* The block: this head, the bitmap, the planes, kinds[], bundles. */
 struct gmm_frames {
 	uint64_t n_frames;
 	uint32_t n_callers; /* the highest number used, plus one */
@@ -54,6 +63,7 @@ struct gmm_frames {
 #endif
 GMM_FRAMES_ASSERT(sizeof(struct gmm_frames_caller) == 128, "layout shared with guests");
 GMM_FRAMES_ASSERT(offsetof(struct gmm_frames, callers) == 128, "layout shared with guests");
+GMM_FRAMES_ASSERT(sizeof(struct gmm_frames_bundle) == 64 + 2048, "layout shared with guests");
 GMM_FRAMES_ASSERT(sizeof(struct gmm_frames) == 66 * 128, "layout shared with guests");
 
 #endif

@@ -1,14 +1,15 @@
-/* Inside gmm_frames: who holds a frame.
+/* Inside gmm_frames: what is known of a frame that is in use.
  *
- * Two bits a frame in two planes: for each word of the bitmap a word of the lower bits and a
- * word of the upper ones, side by side, so that a whole word's frames get a class by two
- * operations at most. The class of a frame is its holder's to change, from the moment on that its
- * bit is set until he clears it:
- *  - a free frame has class 0, the guest's: who gets as the guest writes nothing here;
- *  - who gets as something else sets the class after the bit, who returns resets it before.
- * So a get or put by the guest costs no atomic operation beside that on the bitmap, and a put
- * looks whether the class is the one it means: a frame that was returned, then taken by the
- * host, then returned again by mistake, is refused.
+ * Three bits a frame in three planes, side by side for each word of the bitmap, so that a whole
+ * word's frames are asked or told by an operation a plane: two for the class (who holds it), one
+ * that says that it may be named in a bundle (frames_bundle.h).
+ *
+ * They are the holder's to change, from the moment on that the frame's bit is set until he
+ * clears it, and all clear where the frame is free:
+ *  - who gets as the guest writes nothing here, and a put by the guest only reads;
+ *  - who gets as something else sets the class after the bit; who returns resets it before.
+ * A put looks whether the class is the one that it means: a frame that was returned, then taken by
+ * the host, then returned again by mistake, is refused.
  *
  * Include <guestmm/frames.h>, not this.
  */
@@ -20,6 +21,30 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+#define GMM_FR_TIED 2u /* the plane after those of the class */
+
+static inline void gmm_fr_plane_set(uint64_t *plane, uint64_t mask, uint64_t want)
+{
+	if ((gmm_fr_load(plane) & mask) == want)
+		return;
+	if (mask == GMM_FR_ALL) /* nobody else's frame is in the word */
+		__atomic_store_n(plane, want, __ATOMIC_RELAXED);
+	else if (want)
+		__atomic_fetch_or(plane, mask, __ATOMIC_RELAXED);
+	else
+		__atomic_fetch_and(plane, ~mask, __ATOMIC_RELAXED);
+}
+
+/* Are those frames of word w the guest's and not tied? */
+static inline bool gmm_fr_is_plain(struct gmm_fr r, uint64_t w, uint64_t mask)
+{
+	const uint64_t *planes = gmm_fr_planes(r, w);
+
+	return !((gmm_fr_load(&planes[0]) | gmm_fr_load(&planes[1]) |
+		  gmm_fr_load(&planes[GMM_FR_TIED])) &
+		 mask);
+}
 
 /* Are those frames of word w all of this class? */
 static inline bool gmm_fr_class_is(struct gmm_fr r, uint64_t w, uint64_t mask, unsigned holder)
@@ -37,18 +62,20 @@ static inline void gmm_fr_class_set(struct gmm_fr r, uint64_t w, uint64_t mask, 
 {
 	uint64_t *planes = gmm_fr_planes(r, w);
 
-	for (unsigned i = 0; i < 2; i++) {
-		uint64_t want = holder >> i & 1 ? mask : 0;
+	gmm_fr_plane_set(&planes[0], mask, holder & 1 ? mask : 0);
+	gmm_fr_plane_set(&planes[1], mask, holder & 2 ? mask : 0);
+}
 
-		if ((gmm_fr_load(&planes[i]) & mask) == want)
-			continue;
-		if (mask == GMM_FR_ALL) /* nobody else's frame is in the word */
-			__atomic_store_n(&planes[i], want, __ATOMIC_RELAXED);
-		else if (want)
-			__atomic_fetch_or(&planes[i], mask, __ATOMIC_RELAXED);
-		else
-			__atomic_fetch_and(&planes[i], ~mask, __ATOMIC_RELAXED);
-	}
+/* Those of these frames that may be named in a bundle. */
+static inline uint64_t gmm_fr_tied(struct gmm_fr r, uint64_t w, uint64_t mask)
+{
+	return gmm_fr_load(gmm_fr_planes(r, w) + GMM_FR_TIED) & mask;
+}
+
+/* The caller holds those frames of word w, and they are named in no bundle (or are now). */
+static inline void gmm_fr_set_tied(struct gmm_fr r, uint64_t w, uint64_t mask, bool tied)
+{
+	gmm_fr_plane_set(gmm_fr_planes(r, w) + GMM_FR_TIED, mask, tied ? mask : 0);
 }
 
 /* A caller got n frames (or returned -n) as this class. */
@@ -56,20 +83,6 @@ static inline void gmm_fr_class_count(struct gmm_fr r, unsigned caller, unsigned
 {
 	if (holder != GMM_FRAMES_GUEST)
 		gmm_fr_count(&gmm_fr_caller(r, caller)->held[holder], caller, n);
-}
-
-static inline int gmm_fr_class(struct gmm_fr r, uint64_t frame)
-{
-	const uint64_t *planes;
-	uint64_t at = frame % 64;
-
-	if (frame >= r.n_frames)
-		return -GMM_FRAMES_ERANGE;
-	if (!(__atomic_load_n(gmm_fr_words(r) + frame / 64, __ATOMIC_ACQUIRE) >> at & 1))
-		return -GMM_FRAMES_ENOENT;
-	planes = gmm_fr_planes(r, frame / 64);
-	return (int)((gmm_fr_load(&planes[0]) >> at & 1) | (gmm_fr_load(&planes[1]) >> at & 1)
-								   << 1);
 }
 
 #ifdef __cplusplus

@@ -22,12 +22,13 @@ struct gmm_fr {
 	uint64_t n_frames;
 };
 
-#define GMM_FR_WORDS 8u	   /* bitmap words an area */
-#define GMM_FR_NEAR  256u  /* areas among which the fullest is chosen */
-#define GMM_FR_FAR   1024u /* areas to look through before a free one is broken */
-#define GMM_FR_GOOD  224u  /* kind of an area full enough to look no further */
-#define GMM_FR_TRIES 1024u
-#define GMM_FR_ALL   (~UINT64_C(0))
+#define GMM_FR_WORDS  8u    /* bitmap words an area */
+#define GMM_FR_PLANES 3u    /* class (two bits), tied: frames_class.h */
+#define GMM_FR_NEAR   256u  /* areas among which the fullest is chosen */
+#define GMM_FR_FAR    1024u /* areas to look through before a free one is broken */
+#define GMM_FR_GOOD   224u  /* kind of an area full enough to look no further */
+#define GMM_FR_TRIES  1024u
+#define GMM_FR_ALL    (~UINT64_C(0))
 
 /* Keeps what is seldom needed out of the short paths. */
 #define GMM_FR_SLOW static __attribute__((noinline, unused))
@@ -52,16 +53,38 @@ static inline uint64_t *gmm_fr_words(struct gmm_fr r)
 	return (uint64_t *)(void *)(r.f + 1);
 }
 
-/* The two bits that say who holds a frame: a word of the lower ones and a word of the upper ones
- * for each word of the bitmap. See frames_class.h. */
+/* What is known of the frames of word w beside that they are in use: a word of bits for each of
+ * the GMM_FR_PLANES, side by side. See frames_class.h. */
 static inline uint64_t *gmm_fr_planes(struct gmm_fr r, uint64_t w)
 {
-	return gmm_fr_words(r) + gmm_fr_n_areas(r.n_frames) * GMM_FR_WORDS + 2 * w;
+	return gmm_fr_words(r) + gmm_fr_n_areas(r.n_frames) * GMM_FR_WORDS + GMM_FR_PLANES * w;
 }
 
 static inline uint8_t *gmm_fr_kinds(struct gmm_fr r)
 {
-	return (uint8_t *)(gmm_fr_words(r) + gmm_fr_n_areas(r.n_frames) * GMM_FR_WORDS * 3);
+	uint64_t n_words = gmm_fr_n_areas(r.n_frames) * GMM_FR_WORDS;
+
+	return (uint8_t *)(gmm_fr_words(r) + n_words * (1 + GMM_FR_PLANES));
+}
+
+/* Bytes that kinds[] takes: it is read eight at a time, and bundles begin on a cache line. */
+static inline uint64_t gmm_fr_kinds_bytes(uint64_t n_frames)
+{
+	return (gmm_fr_n_areas(n_frames) + 63) & ~UINT64_C(63);
+}
+
+/* Bundles are for the first so many callers: few where there is little memory. */
+static inline unsigned gmm_fr_n_bundles(uint64_t n_frames)
+{
+	uint64_t n = gmm_fr_n_areas(n_frames) / 32;
+
+	return n < GMM_FRAMES_CALLERS ? (unsigned)n : GMM_FRAMES_CALLERS;
+}
+
+static inline struct gmm_frames_bundle *gmm_fr_bundles(struct gmm_fr r)
+{
+	return (struct gmm_frames_bundle *)(void *)(gmm_fr_kinds(r) +
+						    gmm_fr_kinds_bytes(r.n_frames));
 }
 
 static inline struct gmm_fr gmm_fr_of(struct gmm_frames *f)

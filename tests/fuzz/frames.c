@@ -70,11 +70,32 @@ static void ask(struct gmm_fr r, struct input *in)
 		must(gmm_fr_n_held(r, holder) <= r.n_frames);
 }
 
+/* The same batch again and again: it is tied. */
+static void repeat(struct gmm_fr r, struct input *in, size_t bytes)
+{
+	uint64_t frames[GMM_FRAMES_HUGE];
+	unsigned caller = (unsigned)take(in, 1) % 3, n = (unsigned)take(in, 2) % 513;
+
+	for (unsigned i = 0; i < 4; i++) {
+		if (gmm_fr_get(r, caller, n, frames))
+			return;
+		for (unsigned k = 0; k < n; k++)
+			must(frames[k] < r.n_frames && (k == 0 || frames[k] > frames[k - 1]));
+		gmm_fr_put(r, caller, n, frames);
+		if (take(in, 1) % 2) { /* somebody writes to the bundles */
+			size_t at = (size_t)((char *)gmm_fr_bundles(r) - (char *)r.f) / 8;
+
+			if (at + 300 < bytes / 8)
+				((uint64_t *)(void *)r.f)[at + take(in, 2) % 300] = take(in, 8);
+		}
+	}
+}
+
 static void one_op(struct gmm_fr r, struct input *in, size_t bytes)
 {
 	uint64_t first;
 
-	switch (take(in, 1) % 8) {
+	switch (take(in, 1) % 9) {
 	case 0:
 	case 1:
 		one_get(r, in);
@@ -98,8 +119,11 @@ static void one_op(struct gmm_fr r, struct input *in, size_t bytes)
 	case 6:
 		ask(r, in);
 		break;
+	case 8:
+		repeat(r, in, bytes);
+		break;
 	case 7:
-		first = take(in, 2) % (bytes / 8);
+		first = take(in, 3) % (bytes / 8);
 		((uint64_t *)(void *)r.f)[first] = take(in, 8);
 		break;
 	}
@@ -111,10 +135,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct input in = {data, size};
 	uint64_t n_frames = take(&in, 2) % 5000 + 1, fill = take(&in, 1);
-	size_t bytes = gmm_frames_bytes(n_frames);
-	struct gmm_frames *f = malloc(bytes);
-	struct gmm_fr r = {f, n_frames};
+	size_t bytes;
+	struct gmm_frames *f;
+	struct gmm_fr r;
 
+	if (fill & 4) /* enough for two bundles */
+		n_frames += 64 * 512;
+	bytes = gmm_frames_bytes(n_frames);
+	f = malloc(bytes);
+	r = (struct gmm_fr){f, n_frames};
 	must(f != NULL);
 	if (fill % 4 == 0)
 		must(!gmm_frames_init(f, bytes, n_frames));

@@ -151,6 +151,33 @@ static void step_pass(struct model *m)
 		mark(m, frames[i], to + 1);
 }
 
+/* A batch that comes back as it was got, some times: it is tied, and stays out or comes back. */
+static void step_repeat(struct model *m)
+{
+	uint64_t frames[512];
+	unsigned by = (unsigned)rng(m) % 3, n = batch(m), rounds = 1 + (unsigned)rng(m) % 8;
+	int err, want = n <= m->n_free ? 0 : -GMM_FRAMES_ENOMEM;
+
+	for (unsigned round = 0; round < rounds; round++) {
+		if (round % 2 == 0) {
+			err = gmm_frames_get(m->f, by, n, frames);
+			MUST(err == want);
+		} else {
+			err = gmm_frames_put(m->f, by, n, frames);
+			MUST(err == 0);
+		}
+		if (err)
+			return;
+		for (unsigned i = 0; i < n; i++) {
+			MUST(frames[i] < m->n && m->used[frames[i]] == round % 2);
+			MUST(i == 0 || frames[i] > frames[i - 1]);
+			mark(m, frames[i], round % 2 == 0);
+		}
+		if (round % 2 && rng(m) % 4 == 0)
+			MUST(gmm_frames_put(m->f, by, n, frames) == -GMM_FRAMES_EALREADY);
+	}
+}
+
 static int want_put_huge(struct model *m, unsigned as, uint64_t first)
 {
 	unsigned n_used = 0, n_mine = 0;
@@ -233,6 +260,8 @@ static void run(uint64_t n_frames, unsigned n_steps, uint64_t seed)
 			step_get(m);
 		else if (rng(m) % 16 == 0)
 			step_pass(m);
+		else if (rng(m) % 16 == 0)
+			step_repeat(m);
 		else
 			step_put(m);
 		MUST(gmm_frames_n_free(m->f) == m->n_free);
@@ -260,10 +289,18 @@ START_TEST(a_few_areas)
 }
 END_TEST
 
+/* Enough for bundles. */
+START_TEST(some_areas)
+{
+	run(40 * 512 + 9, 60000, 9);
+}
+END_TEST
+
 START_TEST(more_areas_than_a_search_looks_at)
 {
 	run(300 * 512 + 17, 15000, 8);
 }
 END_TEST
 
-UNIT_MAIN("frames against a byte map", one_area, a_few_areas, more_areas_than_a_search_looks_at)
+UNIT_MAIN("frames against a byte map", one_area, a_few_areas, some_areas,
+	  more_areas_than_a_search_looks_at)

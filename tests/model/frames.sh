@@ -1,5 +1,5 @@
 #!/bin/bash
-# Checks the Promela model of gmm_frames with spin: in every order of events nothing goes wrong; and
+# Checks the Promela models of gmm_frames with spin: in every order of events nothing goes wrong; and
 # each fault that the model can be given is found, so that it is known to look.
 #
 # Exit status: 0 passed, 1 failed, 77 skipped. At most a minute or so and 2 GiB.
@@ -48,6 +48,16 @@ faulty() {
 	grep -q 'assertion violated' out || { cat out; fail "not found: $*"; }
 	echo "$*: found ($(sed -n 's/pan:1: \(assertion violated.*\) (at.*/\1/p' out))"
 }
+
+two=(-DN_STEPS=3 -DN_FRAMES=2)
+faulty frames_bundle "${two[@]}" -DBUG_MARK_IGNORED
+faulty frames_bundle "${two[@]}" -DBUG_NOT_MARKED
+faulty frames_bundle "${two[@]}" -DBUG_NOT_SWAPPED
+faulty frames_bundle "${two[@]}" -DBUG_HIDDEN
+faulty frames_bundle "${two[@]}" -DBUG_NAMED_STILL
+sound frames_bundle "${two[@]}"
+sound frames_bundle -DN_STEPS=3 -DN_FRAMES=3
+sound frames_bundle -DN_STEPS=3 -DN_OTHER=1 -DWRONG
 
 one=(-DN_VCPUS=1 -DN_STEPS=4)
 faulty frames "${one[@]}" -DBUG_NOT_ATOMIC

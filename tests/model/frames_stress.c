@@ -99,6 +99,28 @@ static void step_put(struct thread *t, unsigned n)
 		t->errors += gmm_frames_put_as(t->s->f, t->caller, holder, k, frames) != 0;
 }
 
+/* Batches that come back whole, and sometimes not quite. */
+static void step_repeat(struct thread *t)
+{
+	uint64_t frames[64];
+	unsigned n = rng(&t->seed) % 4 ? 20 : 64;
+
+	for (unsigned round = 0; round < 4 && t->n_held + n <= MAX_HELD; round++) {
+		if (gmm_frames_get(t->s->f, t->caller, n, frames))
+			return;
+		for (unsigned i = 0; i < n; i++)
+			take(t, GMM_FRAMES_GUEST, frames[i]);
+		if (rng(&t->seed) % 8 == 0) { /* they will be returned one by one */
+			memcpy(t->held + t->n_held, frames, n * sizeof(*frames));
+			t->n_held += n;
+			return;
+		}
+		for (unsigned i = 0; i < n; i++)
+			give(t, frames[i]);
+		t->errors += gmm_frames_put(t->s->f, t->caller, n, frames) != 0;
+	}
+}
+
 static void step_huge(struct thread *t)
 {
 	uint64_t first;
@@ -123,6 +145,8 @@ static void *thread_main(void *arg)
 
 		if (rng(&t->seed) % 64 == 0)
 			step_huge(t);
+		else if (rng(&t->seed) % 16 == 0)
+			step_repeat(t);
 		else if (rng(&t->seed) % 2)
 			step_get(t, n);
 		else
@@ -133,7 +157,30 @@ static void *thread_main(void *arg)
 	return NULL;
 }
 
-static void run(uint64_t n_frames, unsigned n_steps)
+/* All frames but each `stride`-th are in use; 0: none is. */
+static void fill(struct gmm_frames *f, uint64_t n_frames, uint64_t stride)
+{
+	if (stride)
+		ck_assert_int_eq(gmm_frames_claim(f, 0, n_frames), 0);
+	for (uint64_t i = 0; stride && i < n_frames; i += stride)
+		ck_assert_int_eq(gmm_frames_put(f, GMM_FRAMES_ANYONE, 1, &i), 0);
+}
+
+static void check_all_free(struct gmm_frames *f, uint64_t n_frames, uint64_t stride)
+{
+	for (uint64_t i = 0; stride && i < n_frames; i++)
+		if (i % stride)
+			ck_assert_int_eq(gmm_frames_put(f, GMM_FRAMES_ANYONE, 1, &i), 0);
+	ck_assert_uint_eq(gmm_frames_n_free(f), n_frames);
+	for (unsigned holder = 0; holder < GMM_FRAMES_HOLDERS; holder++)
+		ck_assert_uint_eq(gmm_frames_n_held(f, holder), 0);
+	for (uint64_t i = 0; i < n_frames; i++)
+		if (!gmm_frames_is_free(f, i))
+			ck_abort_msg("frame %llu is lost", (unsigned long long)i);
+	ck_assert_uint_eq(gmm_frames_n_free_huge(f), n_frames / 512);
+}
+
+static void run(uint64_t n_frames, unsigned n_steps, uint64_t stride)
 {
 	size_t bytes = gmm_frames_bytes(n_frames);
 	struct stress s = {.n = n_frames, .n_steps = n_steps};
@@ -144,6 +191,7 @@ static void run(uint64_t n_frames, unsigned n_steps)
 	s.f = aligned_alloc(128, (bytes + 127) & ~(size_t)127);
 	s.owner = calloc(n_frames, sizeof(uint64_t));
 	ck_assert_int_eq(gmm_frames_init(s.f, bytes, n_frames), 0);
+	fill(s.f, n_frames, stride);
 	pthread_barrier_init(&s.start, NULL, N_THREADS);
 	for (unsigned i = 0; i < N_THREADS; i++) {
 		threads[i].s = &s;
@@ -158,13 +206,7 @@ static void run(uint64_t n_frames, unsigned n_steps)
 		n_got += threads[i].n_got;
 	}
 	ck_assert_uint_gt(n_got, n_steps);
-	ck_assert_uint_eq(gmm_frames_n_free(s.f), n_frames);
-	for (unsigned holder = 0; holder < GMM_FRAMES_HOLDERS; holder++)
-		ck_assert_uint_eq(gmm_frames_n_held(s.f, holder), 0);
-	ck_assert_uint_eq(gmm_frames_n_free_huge(s.f), n_frames / 512);
-	for (uint64_t i = 0; i < n_frames; i++)
-		if (!gmm_frames_is_free(s.f, i))
-			ck_abort_msg("frame %llu is lost", (unsigned long long)i);
+	check_all_free(s.f, n_frames, stride);
 	free(s.owner);
 	free(s.f);
 	free(threads);
@@ -172,21 +214,28 @@ static void run(uint64_t n_frames, unsigned n_steps)
 
 START_TEST(plenty)
 {
-	run(20000, 60000);
+	run(20000, 60000, 0);
 }
 END_TEST
 
 /* Fewer frames than the threads want: searches, sweeps and failures all the time. */
 START_TEST(short_of_frames)
 {
-	run(1100, 30000);
+	run(1100, 30000, 0);
+}
+END_TEST
+
+/* Free frames are scattered, enough for some bundles, not for all threads. */
+START_TEST(bundles)
+{
+	run(4 * 32 * 512, 30000, 61);
 }
 END_TEST
 
 START_TEST(one_word)
 {
-	run(50, 60000);
+	run(50, 60000, 0);
 }
 END_TEST
 
-UNIT_MAIN("frames under threads", plenty, short_of_frames, one_word)
+UNIT_MAIN("frames under threads", plenty, short_of_frames, bundles, one_word)

@@ -1,27 +1,5 @@
 /* gmm_frames, one caller at a time: what each function promises, at the edges. */
-#include <guestmm/frames.h>
-#include <string.h>
-
-#include "unit.h"
-
-static struct gmm_frames *make(uint64_t n_frames)
-{
-	size_t bytes = gmm_frames_bytes(n_frames);
-	struct gmm_frames *f = aligned_alloc(128, (bytes + 127) & ~(size_t)127);
-
-	memset(f, 0xa5, bytes);
-	ck_assert_int_eq(gmm_frames_init(f, bytes, n_frames), 0);
-	return f;
-}
-
-static uint64_t count_free(struct gmm_frames *f)
-{
-	uint64_t n = 0;
-
-	for (uint64_t i = 0; i < f->n_frames; i++)
-		n += gmm_frames_is_free(f, i);
-	return n;
-}
+#include "frames_help.h"
 
 START_TEST(init_refuses_what_does_not_fit)
 {
@@ -49,7 +27,7 @@ START_TEST(every_frame_is_handed_out_once)
 					 513, 575, 576, 1024, 1025, 65 * 512 + 3};
 
 	for (size_t s = 0; s < sizeof(sizes) / sizeof(sizes[0]); s++) {
-		struct gmm_frames *f = make(sizes[s]);
+		struct gmm_frames *f = make_frames(sizes[s]);
 		uint8_t *seen = calloc(sizes[s], 1);
 		uint64_t frame;
 
@@ -76,7 +54,7 @@ END_TEST
 
 START_TEST(batches_are_ascending_and_contiguous)
 {
-	struct gmm_frames *f = make(4096);
+	struct gmm_frames *f = make_frames(4096);
 	uint64_t frames[512];
 
 	for (unsigned n = 1; n <= 512; n++) {
@@ -96,7 +74,7 @@ END_TEST
 
 START_TEST(batches_are_all_or_nothing)
 {
-	struct gmm_frames *f = make(700);
+	struct gmm_frames *f = make_frames(700);
 	uint64_t frames[512];
 
 	ck_assert_int_eq(gmm_frames_get(f, 0, 0, frames), -GMM_FRAMES_EINVAL);
@@ -113,7 +91,7 @@ END_TEST
 
 START_TEST(bad_puts_change_nothing)
 {
-	struct gmm_frames *f = make(2000);
+	struct gmm_frames *f = make_frames(2000);
 	uint64_t frames[64], bad[64], outside = 2000, far = UINT64_MAX;
 
 	ck_assert_int_eq(gmm_frames_get(f, 0, 64, frames), 0);
@@ -141,7 +119,7 @@ END_TEST
 
 START_TEST(a_frame_named_twice_is_returned_once)
 {
-	struct gmm_frames *f = make(2000);
+	struct gmm_frames *f = make_frames(2000);
 	uint64_t frames[3], twice[3];
 
 	ck_assert_int_eq(gmm_frames_claim(f, 0, 2000), 0);
@@ -155,7 +133,7 @@ END_TEST
 
 START_TEST(huge_frames)
 {
-	struct gmm_frames *f = make(4 * 512 + 100);
+	struct gmm_frames *f = make_frames(4 * 512 + 100);
 	uint64_t first[4], frame, none;
 
 	for (int i = 0; i < 4; i++) {
@@ -182,7 +160,7 @@ END_TEST
 
 START_TEST(claims)
 {
-	struct gmm_frames *f = make(10000);
+	struct gmm_frames *f = make_frames(10000);
 	uint64_t frame;
 
 	ck_assert_int_eq(gmm_frames_claim(f, 0, 0), -GMM_FRAMES_ERANGE);
@@ -212,7 +190,7 @@ END_TEST
 /* What one caller leaves free in its area is not hidden from another. */
 START_TEST(nothing_stays_hidden)
 {
-	struct gmm_frames *f = make(2 * 512);
+	struct gmm_frames *f = make_frames(2 * 512);
 	uint64_t frames[512], frame;
 
 	ck_assert_int_eq(gmm_frames_get(f, 0, 1, &frame), 0);
@@ -227,7 +205,7 @@ END_TEST
 /* Callers that do not run short take from areas of their own. */
 START_TEST(callers_stay_apart)
 {
-	struct gmm_frames *f = make(64 * 512);
+	struct gmm_frames *f = make_frames(64 * 512);
 	uint64_t frames[4][100];
 
 	for (unsigned i = 0; i < 100; i++)
@@ -246,7 +224,7 @@ END_TEST
 /* Partly used areas are filled before a free one is broken. */
 START_TEST(free_areas_are_kept_whole)
 {
-	struct gmm_frames *f = make(64 * 512);
+	struct gmm_frames *f = make_frames(64 * 512);
 	uint64_t frame;
 
 	for (uint64_t a = 10; a < 20; a++)
@@ -270,7 +248,7 @@ static void check_held(struct gmm_frames *f, uint64_t guest, uint64_t host, uint
 
 START_TEST(classes_say_who_holds_a_frame)
 {
-	struct gmm_frames *f = make(3000);
+	struct gmm_frames *f = make_frames(3000);
 	uint64_t guest[3], host[100], slot, huge;
 
 	ck_assert_int_eq(gmm_frames_class(f, 7), -GMM_FRAMES_ENOENT);
@@ -308,7 +286,7 @@ END_TEST
  * is not freed by a second return. */
 START_TEST(puts_by_another_class_change_nothing)
 {
-	struct gmm_frames *f = make(2000);
+	struct gmm_frames *f = make_frames(2000);
 	uint64_t a[128], huge, x;
 
 	ck_assert_int_eq(gmm_frames_get_as(f, 0, GMM_FRAMES_HOST, 128, a), 0);
@@ -333,7 +311,7 @@ END_TEST
 
 START_TEST(classes_that_do_not_exist_are_refused)
 {
-	struct gmm_frames *f = make(2000);
+	struct gmm_frames *f = make_frames(2000);
 	uint64_t x = 3, first = 512;
 
 	ck_assert_int_eq(gmm_frames_get_as(f, 0, 4, 1, &x), -GMM_FRAMES_EINVAL);
@@ -353,7 +331,7 @@ END_TEST
 
 START_TEST(frames_are_passed_from_class_to_class)
 {
-	struct gmm_frames *f = make(2000);
+	struct gmm_frames *f = make_frames(2000);
 	uint64_t a[200], x;
 
 	ck_assert_int_eq(gmm_frames_get(f, 0, 200, a), 0);
@@ -377,7 +355,7 @@ END_TEST
 /* The block has no pointers in it: a copy elsewhere goes on where the first stood. */
 START_TEST(the_block_may_be_moved)
 {
-	struct gmm_frames *f = make(5000), *g = malloc(gmm_frames_bytes(5000));
+	struct gmm_frames *f = make_frames(5000), *g = malloc(gmm_frames_bytes(5000));
 	uint64_t frames[100];
 
 	ck_assert_int_eq(gmm_frames_get(f, 0, 100, frames), 0);
