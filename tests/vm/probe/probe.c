@@ -203,6 +203,7 @@ static void wild_lists(uint32_t call, uint64_t ram, uint64_t item, uint64_t max)
 /* GFNs outside memory are taken as nothing, runs outside memory are refused. */
 static void wild_contents(uint64_t ram)
 {
+	volatile uint64_t *page = direct(info->used.end + 4096);
 	uint64_t *list = direct(info->used.end);
 	const uint64_t bad[] = {ram >> 12,
 				UINT64_MAX,
@@ -227,6 +228,12 @@ static void wild_contents(uint64_t ram)
 	list[0] = (ram >> 12) - 1;
 	list[1] = 2;
 	CHECK(hostcall(GMM_HC_REPORT_FREE, 0, info->used.end, 1) == -EFAULT);
+	*page = 42; /* a list is taken whole or not at all */
+	list[0] = (info->used.end + 4096) >> 12;
+	list[1] = list[3] = 1;
+	list[2] = ram >> 12;
+	CHECK(hostcall(GMM_HC_REPORT_FREE, 0, info->used.end, 2) == -EFAULT);
+	CHECK(*page == 42);
 }
 
 static void do_wild(void)
@@ -241,7 +248,7 @@ static void do_wild(void)
 	CHECK(hostcall(GMM_HC_N, 0, 0, 0) == -ENOSYS);
 	CHECK(hostcall(UINT32_MAX, 0, 0, 0) == -ENOSYS);
 	CHECK(hostcall(GMM_HC_OOM, UINT64_MAX, 0, 0) >= 0);
-	CHECK(hostcall(GMM_HC_EXIT, 256, 0, 0) == -EINVAL);
+	CHECK(hostcall(GMM_HC_EXIT, 257, 0, 0) == -EINVAL);
 	CHECK(hostcall(GMM_HC_EXIT, UINT64_MAX, 0, 0) == -EINVAL);
 	CHECK(hostcall(GMM_HC_EXIT, 0, 65, 0) == -EINVAL);
 	for (unsigned i = 0; i < 40; i++) /* only so many are told */
