@@ -62,13 +62,15 @@ static inline void vm_event(void *user, const struct gmm_event *event)
 	}
 }
 
-/* A file store over which `fail` decides. */
+/* A file store, over which `fail` decides where it is not NULL. */
 static inline struct gmm_store *vm_store(uint64_t capacity, gmm_store_fail_fn *fail, void *user)
 {
 	struct gmm_store_file_config file = {.size = sizeof(file), .capacity_bytes = capacity};
 	struct gmm_store *store, *faulty;
 
 	ck_assert_int_eq(gmm_store_file_new(&file, &store), 0);
+	if (!fail)
+		return store;
 	ck_assert_int_eq(gmm_store_faulty_new(store, fail, user, &faulty), 0);
 	return faulty;
 }

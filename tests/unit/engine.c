@@ -1,0 +1,273 @@
+/* Both engines, on pages of a userfaultfd: in, out, refused; and the pool's count after each. */
+#include "engine/engine.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "unit.h"
+
+#define PAGE	4096u
+#define N_PAGES 1024u /* more than the pool has */
+#define LIMIT	512u
+
+static struct gmm_pool *pool;
+static struct pool_member member;
+static struct bay bay;
+static struct uffd uffd;
+static struct engine engine;
+static char *mem;
+
+static const struct engine_ops *const all[] = {&engine_move, &engine_copy};
+
+static void setup(const struct engine_ops *ops)
+{
+	struct gmm_pool_config config = {.size = sizeof(config),
+					 .limit_bytes = (uint64_t)LIMIT << GMM_PAGE_SHIFT};
+	int ret =
+		uffd_open(&uffd, engine_move.features | engine_copy.features | UFFD_FEATURE_POISON);
+
+	if (ret == -EPERM || ret == -ENOSYS)
+		UNIT_SKIP("userfaultfd is not to be had here: %s", strerror(-ret));
+	ck_assert_int_eq(ret, 0);
+	if ((uffd.features & ops->features) != ops->features)
+		UNIT_SKIP("this kernel has no engine %s", ops->name);
+	ck_assert_int_eq(gmm_pool_new(&config, &pool), 0);
+	member.wake_fd = eventfd(0, EFD_NONBLOCK);
+	pool_join(pool, &member, member.wake_fd);
+	ck_assert_int_eq(bay_init(&bay, &member), 0);
+	mem = mmap(NULL, N_PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+		   0);
+	ck_assert_ptr_ne(mem, MAP_FAILED);
+	madvise(mem, N_PAGES * PAGE, MADV_NOHUGEPAGE);
+	ck_assert_int_eq(uffd_register(&uffd, mem, N_PAGES * PAGE,
+				       UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_WP),
+			 0);
+	engine = (struct engine){.ops = ops, .uffd = &uffd, .bay = &bay, .pagemap = -1};
+	ck_assert_int_eq(ops->setup(&engine), 0);
+}
+
+static uint64_t n_used(void)
+{
+	struct gmm_pool_stats stats = {.size = sizeof(stats)};
+
+	gmm_pool_stats(pool, &stats);
+	ck_assert_uint_le(stats.used_bytes, stats.limit_bytes);
+	return stats.used_bytes >> GMM_PAGE_SHIFT;
+}
+
+static char *page(unsigned i)
+{
+	return mem + (size_t)i * PAGE;
+}
+
+static unsigned n_present(unsigned from, unsigned n)
+{
+	unsigned char there[N_PAGES];
+	unsigned sum = 0;
+
+	ck_assert_int_eq(mincore(page(from), (size_t)n * PAGE, there), 0);
+	for (unsigned i = 0; i < n; i++)
+		sum += there[i] & 1;
+	return sum;
+}
+
+/* All that is charged is in the bay or in the guest. */
+static void check_count(unsigned n_taken)
+{
+	ck_assert_uint_eq(n_used(), bay_n_free(&bay) + n_present(0, N_PAGES) + n_taken);
+}
+
+static void teardown(void)
+{
+	pool_uncharge(&member, n_present(0, N_PAGES));
+	munmap(mem, N_PAGES * PAGE);
+	bay_fini(&bay);
+	ck_assert_uint_eq(n_used(), 0);
+	pool_leave(&member);
+	close(member.wake_fd);
+	gmm_pool_free(pool);
+	uffd_close(&uffd);
+}
+
+static void fill(unsigned from, unsigned n)
+{
+	while (n) {
+		unsigned now = n < ENGINE_BATCH_MAX ? n : ENGINE_BATCH_MAX, done;
+
+		ck_assert_int_eq(engine.ops->fill_zero(&engine, page(from), now, &done), 0);
+		ck_assert_uint_eq(done, now);
+		from += now;
+		n -= now;
+	}
+}
+
+START_TEST(zero_pages_come_up_to_the_limit)
+{
+	unsigned done, n = 0;
+	int ret = 0;
+
+	setup(all[_i]);
+	while (ret == 0) {
+		ret = engine.ops->fill_zero(&engine, page(n), ENGINE_BATCH_MAX, &done);
+		n += done;
+		ck_assert_uint_le(n, LIMIT);
+		check_count(0);
+	}
+	ck_assert_int_eq(ret, -ENOMEM);
+	ck_assert_uint_ge(n, LIMIT - 16); /* all but what the copy engine evicts through */
+	ck_assert_uint_eq(n_present(0, N_PAGES), n);
+	for (unsigned i = 0; i < n * PAGE; i += 64)
+		ck_assert_int_eq(mem[i], 0);
+	ck_assert_int_eq(engine.ops->fill_zero(&engine, page(0), 1, &done), -ENOMEM);
+	teardown();
+}
+END_TEST
+
+START_TEST(pages_leave_with_their_content_and_come_back)
+{
+	bay_slot slots[32];
+	unsigned done;
+
+	setup(all[_i]);
+	fill(0, 64);
+	for (unsigned i = 0; i < 64; i++)
+		memset(page(i), (int)i + 1, PAGE);
+	/* The copy engine has 16 buffers and no more where the limit leaves none. */
+	ck_assert_int_eq(engine.ops->extract(&engine, page(8), 16, slots, &done), 0);
+	ck_assert_uint_eq(done, 16);
+	ck_assert_uint_eq(n_present(8, 16), 0);
+	ck_assert_uint_eq(n_present(0, 64), 48);
+	check_count(16);
+	for (unsigned i = 0; i < 16; i++)
+		for (unsigned k = 0; k < PAGE; k += 511)
+			ck_assert_int_eq(bay_hva(&bay, slots[i])[k], (char)(8 + i + 1));
+	for (unsigned i = 16; i-- > 0;)
+		ck_assert_int_eq(engine.ops->install(&engine, page(8 + i), slots[i]), 0);
+	check_count(0);
+	for (unsigned i = 0; i < 64; i++)
+		ck_assert_int_eq(page(i)[PAGE - 1], (char)(i + 1));
+	teardown();
+}
+END_TEST
+
+START_TEST(a_copy_leaves_the_slot_alone)
+{
+	unsigned done;
+	bay_slot slot;
+
+	setup(all[_i]);
+	fill(0, 1);
+	memset(page(0), 7, PAGE);
+	ck_assert_int_eq(engine.ops->extract(&engine, page(0), 1, &slot, &done), 0);
+	ck_assert_int_eq(engine.ops->install_copy(&engine, page(0), slot), 0);
+	memset(page(0), 8, PAGE);
+	ck_assert_int_eq(bay_hva(&bay, slot)[100], 7);
+	check_count(1);
+	bay_put_dirty(&bay, slot);
+	check_count(0);
+	teardown();
+}
+END_TEST
+
+START_TEST(a_page_that_is_there_is_not_replaced)
+{
+	unsigned done;
+	bay_slot slot;
+
+	setup(all[_i]);
+	fill(0, 2);
+	page(0)[0] = 5;
+	page(1)[0] = 6;
+	ck_assert_int_eq(engine.ops->extract(&engine, page(1), 1, &slot, &done), 0);
+	ck_assert_int_eq(engine.ops->install(&engine, page(0), slot), -EEXIST);
+	ck_assert_int_eq(page(0)[0], 5);
+	ck_assert_int_eq(bay_hva(&bay, slot)[0], 6); /* and the slot is still the caller's */
+	ck_assert_int_eq(engine.ops->install(&engine, page(1), slot), 0);
+	check_count(0);
+	teardown();
+}
+END_TEST
+
+START_TEST(discarded_pages_free_their_frames)
+{
+	setup(all[_i]);
+	fill(0, 200);
+	ck_assert_int_eq(engine_discard(&engine, page(50), 100), 0);
+	ck_assert_uint_eq(n_present(0, 200), 100);
+	check_count(0);
+	fill(50, 100);
+	check_count(0);
+	teardown();
+}
+END_TEST
+
+static sigjmp_buf touched;
+
+static void on_signal(int sig)
+{
+	siglongjmp(touched, sig);
+}
+
+/* The signal that a read of the page raises; 0: none. */
+static int touch(unsigned i)
+{
+	struct sigaction sa = {.sa_handler = on_signal}, old_bus, old_segv;
+	volatile int raised = 0;
+
+	sigaction(SIGBUS, &sa, &old_bus);
+	sigaction(SIGSEGV, &sa, &old_segv);
+	switch (sigsetjmp(touched, 1)) {
+	case 0:
+		(void)*(volatile char *)page(i);
+		break;
+	case SIGBUS:
+		raised = SIGBUS;
+		break;
+	default:
+		raised = SIGSEGV;
+	}
+	sigaction(SIGBUS, &old_bus, NULL);
+	sigaction(SIGSEGV, &old_segv, NULL);
+	return raised;
+}
+
+/* Marked twice, for two that came at once, it is marked as once. */
+static void mark_and_take_back(int signal)
+{
+	unsigned done;
+
+	ck_assert_int_eq(engine_poison(&engine, page(3)), 0);
+	ck_assert_int_eq(touch(3), signal);
+	ck_assert_int_eq(engine_poison(&engine, page(3)), 0);
+	ck_assert_int_eq(touch(3), signal);
+	ck_assert_int_eq(engine_unpoison(page(3)), 0);
+	ck_assert_int_eq(engine.ops->fill_zero(&engine, page(3), 1, &done), 0);
+	ck_assert_int_eq(touch(3), 0);
+	page(3)[0] = 1;
+}
+
+START_TEST(poison_can_be_marked_twice_and_taken_back)
+{
+	setup(all[_i]);
+	mark_and_take_back(uffd.features & UFFD_FEATURE_POISON ? SIGBUS : SIGSEGV);
+	teardown();
+}
+END_TEST
+
+START_TEST(poison_needs_no_mark_of_the_kernels)
+{
+	setup(all[_i]);
+	uffd.features &= ~(uint64_t)UFFD_FEATURE_POISON; /* before Linux 6.6 */
+	mark_and_take_back(SIGSEGV);
+	teardown();
+}
+END_TEST
+
+UNIT_MAIN_LOOP("engine", 2, 60, zero_pages_come_up_to_the_limit,
+	       pages_leave_with_their_content_and_come_back, a_copy_leaves_the_slot_alone,
+	       a_page_that_is_there_is_not_replaced, discarded_pages_free_their_frames,
+	       poison_can_be_marked_twice_and_taken_back, poison_needs_no_mark_of_the_kernels)
