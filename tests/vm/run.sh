@@ -121,6 +121,12 @@ test_summary()
 	probe 0 --summary -- hello
 	said 'used at most'
 	said 'exit status 0'
+	said 'faults +first touch +[1-9]'
+	expect 0 "$GUESTMM" run --summary -c 2 -m 64M -l 16M malloc --bytes 24M --ops 5000
+	said 'swapped in +[1-9]'
+	said 'evictions +written +[1-9][0-9,]* +#+'
+	said 'waited +[0-9.]+ s, [0-9]+ % of the time, for memory; all vCPUs'
+	[ "$(awk 'length > 80' "$WORK/err")" = "" ] || fail "a line is longer than 80 columns"
 }
 
 test_stats()

@@ -2,8 +2,11 @@
 #include "vmm/cmd/report.h"
 
 #include <inttypes.h>
+#include <stdbool.h>
 
 #include "vmm/cmd/size.h"
+
+#define REPORT_COUNT_BYTES 32
 
 static uint64_t n_faults(const struct gmm_stats *s)
 {
@@ -40,79 +43,148 @@ static double percent(uint64_t part, uint64_t whole)
 	return whole ? 100.0 * (double)part / (double)whole : 0;
 }
 
-/* A bar of `peak` against `limit`, both within `memory`. */
-static void print_bar(FILE *to, uint64_t peak, uint64_t limit, uint64_t memory)
-{
-	enum { WIDTH = 48 };
-	const double scale = memory ? (double)WIDTH / (double)memory : 0;
-	const int filled = (int)((double)peak * scale + 0.5),
-		  allowed = (int)((double)limit * scale + 0.5);
+enum { BAR_WIDTH = 40 };
 
-	fputs("  [", to);
-	for (int i = 0; i < WIDTH; i++)
-		fputc(i < filled ? '#' : i < allowed ? '-' : '.', to);
-	fputs("]  # used at most, - allowed, . the rest of its memory\n", to);
+static int bar_length(uint64_t part, uint64_t whole)
+{
+	const double share = whole ? (double)part / (double)whole : 0;
+	const int n = (int)((share < 1 ? share : 1) * BAR_WIDTH + 0.5);
+
+	return part && !n ? 1 : n;
 }
 
-static void print_faults(FILE *to, const struct run_stats *s)
+/* A bar of what was used and what was allowed, as long as the memory. */
+static void print_memory(FILE *to, const struct gmm_stats *m)
 {
-	const struct gmm_stats *m = &s->mm;
+	char memory[SIZE_TEXT_BYTES], limit[SIZE_TEXT_BYTES], peak[SIZE_TEXT_BYTES];
+	const int used = bar_length(m->resident_peak_bytes, m->memory_bytes);
+	const int allowed = bar_length(m->limit_bytes, m->memory_bytes);
 
-	fprintf(to,
-		"  faults     %10" PRIu64 " first touch, %" PRIu64 " swapped in, %" PRIu64
-		" rescued, %" PRIu64 " prefetched\n",
-		m->faults.demand_zero, m->faults.swap_in, m->faults.rescue, m->faults.prefetched);
-	if (s->guest_faults.minor || s->guest_faults.major || s->guest_faults.invalid)
-		fprintf(to,
-			"  in guest   %10" PRIu64 " minor, %" PRIu64 " major, %" PRIu64
-			" invalid\n",
-			s->guest_faults.minor, s->guest_faults.major, s->guest_faults.invalid);
-	if (m->huge.filled || m->huge.gathered)
-		fprintf(to,
-			"  2M frames  %10" PRIu64 " filled, %" PRIu64 " evicted as one, %" PRIu64
-			" split, %" PRIu64 " put together\n",
-			m->huge.filled, m->huge.taken, m->huge.split, m->huge.gathered);
-	fprintf(to, "  latency    %10.1f us median, %.1f us 99th percentile\n",
-		(double)m->faults.p50_ns / 1e3, (double)m->faults.p99_ns / 1e3);
+	fputs("  memory     [", to);
+	for (int i = 0; i < BAR_WIDTH; i++)
+		fputc(i < used ? '#' : i < allowed ? '-' : '.', to);
+	fprintf(to, "]  %s\n", size_format(m->memory_bytes, memory));
+	fprintf(to, "             # %s used at most, %.0f %% of the limit of %s\n",
+		size_format(m->resident_peak_bytes, peak),
+		percent(m->resident_peak_bytes, m->limit_bytes),
+		size_format(m->limit_bytes, limit));
 }
 
-static void print_reclaim(FILE *to, const struct gmm_stats *m)
-{
-	char written[SIZE_TEXT_BYTES], read[SIZE_TEXT_BYTES];
+struct kind {
+	const char *name;
+	uint64_t n;
+};
 
-	fprintf(to,
-		"  evictions  %10" PRIu64 " pages: %" PRIu64 " written, %" PRIu64 " clean, %" PRIu64
-		" zero, %" PRIu64 " dropped\n",
-		m->reclaim.evicted, m->reclaim.written, m->reclaim.clean, m->reclaim.zero,
-		m->reclaim.dropped);
+/* 1,234,567 */
+static const char *count_format(uint64_t n, char text[REPORT_COUNT_BYTES])
+{
+	char digits[24];
+	const int len = snprintf(digits, sizeof(digits), "%" PRIu64, n);
+	char *at = text;
+
+	for (int i = 0; i < len; i++) {
+		if (i && (len - i) % 3 == 0)
+			*at++ = ',';
+		*at++ = digits[i];
+	}
+	*at = '\0';
+	return text;
+}
+
+static const char *time_format(uint64_t ns, char text[REPORT_COUNT_BYTES])
+{
+	const bool is_long = ns >= 1000000;
+
+	snprintf(text, REPORT_COUNT_BYTES, "%.1f %s", (double)ns / (is_long ? 1e6 : 1e3),
+		 is_long ? "ms" : "us");
+	return text;
+}
+
+/* A line for each kind that occurred, with a bar as long as its part of them all. */
+static void print_kinds(FILE *to, const char *what, const struct kind *kinds, unsigned n)
+{
+	char count[REPORT_COUNT_BYTES];
+	uint64_t all = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		all += kinds[i].n;
+	if (!all)
+		fprintf(to, "  %-9s  none\n", what);
+	for (unsigned i = 0; i < n; i++) {
+		if (!kinds[i].n)
+			continue;
+		fprintf(to, "  %-9s  %-11s %11s  %.*s\n", what, kinds[i].name,
+			count_format(kinds[i].n, count), bar_length(kinds[i].n, all),
+			"########################################");
+		what = "";
+	}
+}
+
+static void print_faults(FILE *to, const struct gmm_stats *m)
+{
+	const struct kind kinds[] = {
+		{"first touch", m->faults.demand_zero},
+		{"swapped in", m->faults.swap_in},
+		{"rescued", m->faults.rescue},
+		{"lost", m->faults.poison},
+	};
+	char count[REPORT_COUNT_BYTES], p50[REPORT_COUNT_BYTES], p99[REPORT_COUNT_BYTES];
+
+	print_kinds(to, "faults", kinds, 4);
+	if (m->faults.prefetched)
+		fprintf(to, "             %s pages more came along with them\n",
+			count_format(m->faults.prefetched, count));
+	fprintf(to, "             served in %s (median), %s (99th percentile)\n",
+		time_format(m->faults.p50_ns, p50), time_format(m->faults.p99_ns, p99));
+}
+
+static void print_evictions(FILE *to, const struct gmm_stats *m)
+{
+	const struct kind kinds[] = {
+		{"written", m->reclaim.written},
+		{"clean", m->reclaim.clean},
+		{"zero", m->reclaim.zero},
+		{"dropped", m->reclaim.dropped},
+	};
+	char written[SIZE_TEXT_BYTES], read[SIZE_TEXT_BYTES], count[REPORT_COUNT_BYTES];
+
+	print_kinds(to, "evictions", kinds, 4);
 	if (m->free_taken)
-		fprintf(to,
-			"  free       %10" PRIu64 " pages dropped that were free in the guest\n",
-			m->free_taken);
-	fprintf(to, "  swap       %10s written, %s read back%s\n",
+		fprintf(to, "             %s pages more were free in the guest, and dropped\n",
+			count_format(m->free_taken, count));
+	fprintf(to, "  swap       %s written, %s read back%s\n",
 		size_format(m->io.written_bytes, written), size_format(m->io.read_bytes, read),
 		m->io.errors ? ", WITH ERRORS" : "");
 }
 
-void report_summary(FILE *to, const struct run_stats *s)
+static void print_rest(FILE *to, const struct run_stats *s)
 {
-	char memory[SIZE_TEXT_BYTES], limit[SIZE_TEXT_BYTES], peak[SIZE_TEXT_BYTES];
 	const struct gmm_stats *m = &s->mm;
 
-	fprintf(to, "\n  guestmm: exit status %d after %.2f s (up after %.0f ms)\n", s->exit_status,
-		(double)s->wall_ns / 1e9, (double)s->boot_ns / 1e6);
-	print_bar(to, m->resident_peak_bytes, m->limit_bytes, m->memory_bytes);
-	fprintf(to,
-		"  memory     %10s for the guest, %s allowed, %s used at most (%.0f %% of the "
-		"limit)\n",
-		size_format(m->memory_bytes, memory), size_format(m->limit_bytes, limit),
-		size_format(m->resident_peak_bytes, peak),
-		percent(m->resident_peak_bytes, m->limit_bytes));
-	print_faults(to, s);
-	print_reclaim(to, m);
-	fprintf(to,
-		"  stalled    %10.2f s some, %.2f s all vCPUs waited for memory (engine %s, policy "
-		"%s)\n\n",
-		(double)m->stall_some_ns / 1e9, (double)m->stall_full_ns / 1e9, m->engine,
-		m->policy ? m->policy : "none");
+	if (m->huge.filled || m->huge.gathered)
+		fprintf(to,
+			"  2M frames  %" PRIu64 " filled, %" PRIu64 " evicted as one, %" PRIu64
+			" split, %" PRIu64 " put together\n",
+			m->huge.filled, m->huge.taken, m->huge.split, m->huge.gathered);
+	if (s->guest_faults.minor || s->guest_faults.major || s->guest_faults.invalid)
+		fprintf(to,
+			"  in guest   %" PRIu64 " minor faults, %" PRIu64 " major, %" PRIu64
+			" invalid\n",
+			s->guest_faults.minor, s->guest_faults.major, s->guest_faults.invalid);
+	fprintf(to, "  waited     %.2f s, %.0f %% of the time, for memory",
+		(double)m->stall_some_ns / 1e9, percent(m->stall_some_ns, s->wall_ns));
+	if (s->n_vcpus > 1)
+		fprintf(to, "; all vCPUs %.2f s", (double)m->stall_full_ns / 1e9);
+	fprintf(to, "\n  engine     %s, policy %s, swap %s\n\n", m->engine,
+		m->policy ? m->policy : "none", m->store ? m->store : "off");
+}
+
+void report_summary(FILE *to, const struct run_stats *s)
+{
+	fprintf(to, "\n  guestmm: exit status %d after %.2f s (up after %.0f ms)\n\n",
+		s->exit_status, (double)s->wall_ns / 1e9, (double)s->boot_ns / 1e6);
+	print_memory(to, &s->mm);
+	print_faults(to, &s->mm);
+	print_evictions(to, &s->mm);
+	print_rest(to, s);
 }
