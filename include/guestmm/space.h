@@ -125,6 +125,19 @@ struct gmm_stats {
 	} huge;
 	uint64_t free_taken; /* not evicted, but dropped, for they were free in the guest's
 				allocator */
+	/* Does the guest wait for pages that it had a moment ago? Of the last 10 s, looked at every
+	 * 2 s: on where something waited for at least 40 % of the time (ends below 20 %) and at
+	 * least half of the pages that came back (ends below a quarter) were refaults: away for
+	 * fewer evictions than four times the limit has frames. */
+	struct {
+		bool on;
+		uint32_t stalled_permille; /* of window_ns, with at least one thread waiting */
+		uint64_t window_ns;
+		uint64_t refaults;   /* pages, in that time */
+		uint64_t more_bytes; /* with so much more it would end, about; 0: it is not on */
+		uint64_t most_more_bytes; /* the most that was so far */
+		uint64_t total_ns;	  /* that it was on since the beginning */
+	} thrash;
 };
 
 /* Errors: -EINVAL, -ENOMEM, -EPERM (userfaultfd refused: needs vm.unprivileged_userfaultfd=1,

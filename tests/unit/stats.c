@@ -4,6 +4,7 @@
 
 #include "unit.h"
 #include "vmm/ctl/stats.h"
+#include "vmm/ctl/verdict.h"
 
 static const struct run_vcpu_stats vcpus[2] = {{11, 12}, {21, 22}};
 
@@ -50,6 +51,13 @@ static struct run_stats example(void)
 		.stall_some_avg = {1.5, 50, 100},
 		.metadata_bytes = 27,
 		.free_taken = 28,
+		.thrash = {.on = true,
+			   .stalled_permille = 634,
+			   .window_ns = UINT64_C(10) * 1000000000,
+			   .refaults = 41000,
+			   .more_bytes = (96 << 20) - 5,
+			   .most_more_bytes = 29,
+			   .total_ns = UINT64_C(12) * 1000000000},
 	};
 	return st;
 }
@@ -95,6 +103,11 @@ static const struct {
 	{"guest_faults", "minor", 101},
 	{"guest_faults", "major", 102},
 	{NULL, "guest_free_bytes", 107},
+	{"thrash", "stalled_permille", 634},
+	{"thrash", "refaults", 41000},
+	{"thrash", "more_bytes", (96 << 20) - 5},
+	{"thrash", "most_more_bytes", 29},
+	{"thrash", "total_ns", INT64_C(12000000000)},
 };
 
 START_TEST(the_schema_is_kept_to_the_letter)
@@ -204,6 +217,33 @@ START_TEST(resident_memory_is_measured)
 }
 END_TEST
 
-UNIT_MAIN("stats", the_schema_is_kept_to_the_letter, every_vcpu_is_there,
-	  a_running_guest_has_no_exit_status, stalls_are_thousandths, it_is_written_as_one_line,
-	  a_full_disk_is_reported, resident_memory_is_measured)
+START_TEST(the_verdict_is_said_in_words)
+{
+	struct run_stats st = example();
+	char text[VERDICT_BYTES];
+	json_t *json = stats_json(&st), *thrash = json_object_get(json, "thrash");
+
+	ck_assert(json_is_true(json_object_get(thrash, "thrashing")));
+	ck_assert_str_eq(
+		json_string_value(json_object_get(thrash, "verdict")),
+		"thrashing: in the last 10 s the guest waited for memory 63 % of the time; "
+		"41000 pages came back that had left a moment ago; with about 96 MiB more it "
+		"would stop");
+	ck_assert_ptr_nonnull(strstr(verdict_past(&st.mm, text), "thrashing for 12 s"));
+	ck_assert_ptr_nonnull(strstr(text, "about 1 MiB more"));
+	json_decref(json);
+	st.mm.thrash.on = false;
+	ck_assert_str_eq(
+		verdict_text(&st.mm, text),
+		"not thrashing: in the last 10 s the guest waited for memory 63 % of the time");
+	st.mm.thrash.total_ns = 0;
+	ck_assert_str_eq(verdict_past(&st.mm, text), "");
+	memset(&st.mm.thrash, 255, sizeof(st.mm.thrash)); /* the longest there is */
+	ck_assert_uint_lt(strlen(verdict_text(&st.mm, text)), VERDICT_BYTES - 1);
+	ck_assert_uint_lt(strlen(verdict_past(&st.mm, text)), VERDICT_BYTES - 1);
+}
+END_TEST
+
+UNIT_MAIN("stats", the_schema_is_kept_to_the_letter, the_verdict_is_said_in_words,
+	  every_vcpu_is_there, a_running_guest_has_no_exit_status, stalls_are_thousandths,
+	  it_is_written_as_one_line, a_full_disk_is_reported, resident_memory_is_measured)

@@ -92,11 +92,12 @@ START_TEST(any_numbers_fit_the_screen)
 	st.vcpus = &vcpu;
 	st.n_vcpus = 1;
 	st.paused = true;
+	st.mm.thrash.on = true;
 	json = stats_json(&st);
 	for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
 		set_numbers(json, values[i]);
 		top_render(json, NULL, &screen);
-		ck_assert_uint_eq(screen.n_lines, 21);
+		ck_assert_uint_eq(screen.n_lines, 22);
 		/* A line that was cut off would fill all columns. */
 		for (unsigned k = 0; k < screen.n_lines; k++)
 			ck_assert_msg(strlen(screen.lines[k]) < TOP_COLUMNS, "cut: %s",
@@ -120,5 +121,28 @@ START_TEST(what_is_missing_counts_as_zero)
 }
 END_TEST
 
-UNIT_MAIN("top_view", a_guest_is_shown, rates_are_over_the_time_between_two_samples,
-	  any_numbers_fit_the_screen, what_is_missing_counts_as_zero)
+START_TEST(thrashing_is_shown)
+{
+	struct run_stats st = guest();
+	struct top_screen screen;
+	json_t *json = stats_json(&st);
+
+	top_render(json, NULL, &screen);
+	find_line(&screen, "not thrashing");
+	json_decref(json);
+	st.mm.thrash.on = true;
+	st.mm.thrash.stalled_permille = 634;
+	st.mm.thrash.refaults = 41000;
+	st.mm.thrash.more_bytes = UINT64_C(96) << 20;
+	json = stats_json(&st);
+	top_render(json, NULL, &screen);
+	ck_assert_ptr_nonnull(
+		strstr(find_line(&screen, "THRASHING"),
+		       "waits 63 %, 41.0k pages back too soon, 96 MiB more would do"));
+	json_decref(json);
+}
+END_TEST
+
+UNIT_MAIN("top_view", thrashing_is_shown, a_guest_is_shown,
+	  rates_are_over_the_time_between_two_samples, any_numbers_fit_the_screen,
+	  what_is_missing_counts_as_zero)

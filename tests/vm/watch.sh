@@ -109,4 +109,38 @@ test_balloon()
 	quit
 }
 
+thrashing()
+{
+	timeout 10 "$GUESTMM" ctl "$TMPDIR/socket" stats | grep -q "\"thrashing\":$1"
+}
+
+# Twice its limit in turns: thrashing, and said so once; with all that it needs it ends.
+test_thrashing()
+{
+	start_swapping
+	wait_for 60 thrashing true || fail "it is not thrashing"
+	timeout 10 "$GUESTMM" top "$TMPDIR/socket" >"$WORK/top" || fail "no snapshot"
+	grep -Eq '^THRASHING  waits [0-9]+ %' "$WORK/top" || fail "top does not tell: $(cat "$WORK/top")"
+	wait_for 5 grep -Eq 'thrashing: in the last [0-9]+ s the guest waited for memory [0-9]+ % of the time; [0-9]+ pages' \
+		"$WORK/err" || fail "it is not said"
+	timeout 10 "$GUESTMM" ctl "$TMPDIR/socket" limit 160M || fail "the limit cannot be raised"
+	wait_for 60 thrashing false || fail "it is thrashing still"
+	quit
+	[ "$(grep -c 'thrashing: in the last' "$WORK/err")" = 1 ] || fail "said more than once"
+}
+
+test_thrashing_in_silence()
+{
+	need_kvm
+	"$GUESTMM" run -q -m 192M -l 48M --summary --control "$TMPDIR/socket" touch --bytes 96M \
+		--passes 1000000 --order rand >"$WORK/out" 2>"$WORK/err" &
+	pid=$!
+	trap 'kill -9 $pid 2>/dev/null; cleanup' EXIT
+	wait_for 60 thrashing true || fail "it is not thrashing"
+	sleep 3
+	[ -s "$WORK/err" ] && fail "--quiet is not"
+	quit
+	said '^  thrashing  .*it was thrashing for [0-9]+ s'
+}
+
 main "$@"

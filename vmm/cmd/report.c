@@ -5,6 +5,7 @@
 #include <stdbool.h>
 
 #include "vmm/cmd/size.h"
+#include "vmm/ctl/verdict.h"
 
 #define REPORT_COUNT_BYTES 32
 
@@ -160,6 +161,7 @@ static void print_evictions(FILE *to, const struct gmm_stats *m)
 static void print_rest(FILE *to, const struct run_stats *s)
 {
 	const struct gmm_stats *m = &s->mm;
+	char verdict[VERDICT_BYTES];
 
 	if (m->huge.filled || m->huge.gathered)
 		fprintf(to,
@@ -175,6 +177,8 @@ static void print_rest(FILE *to, const struct run_stats *s)
 		(double)m->stall_some_ns / 1e9, percent(m->stall_some_ns, s->wall_ns));
 	if (s->n_vcpus > 1)
 		fprintf(to, "; all vCPUs %.2f s", (double)m->stall_full_ns / 1e9);
+	if (verdict_past(m, verdict)[0])
+		fprintf(to, "\n  thrashing  %s", verdict);
 	fprintf(to, "\n  engine     %s, policy %s, swap %s\n\n", m->engine,
 		m->policy ? m->policy : "none", m->store ? m->store : "off");
 }

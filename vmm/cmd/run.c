@@ -24,12 +24,14 @@
 #include "vmm/cmd/placement.h"
 #include "vmm/cmd/report.h"
 #include "vmm/cmd/terminal.h"
+#include "vmm/ctl/verdict.h"
 #include "vmm/say.h"
 
 #define TICK_MS	       200
 #define TICKS_A_SECOND (1000 / TICK_MS)
 #define END_TIMEOUT_MS 3000
 #define STUCK_NS       UINT64_C(30000000000)
+#define THRASH_SAY_NS  UINT64_C(60000000000) /* the verdict is not said again before */
 
 struct run {
 	struct run_options options;
@@ -41,6 +43,8 @@ struct run {
 	struct report report;
 	struct placement placement;
 	uint64_t n_ticks;
+	bool was_thrashing;
+	uint64_t thrash_said_ns;
 	uint64_t stuck_since_ns, stuck_work, stuck_stall_ns; /* while swap is full */
 };
 
@@ -146,6 +150,25 @@ static void watch_full_swap(struct run *r)
 	}
 }
 
+/* Says that the guest is thrashing when that begins, once in a while. */
+static void watch_thrashing(struct run *r)
+{
+	struct gmm_stats s = {.size = sizeof(s)};
+	const uint64_t now = machine_now_ns();
+	char text[VERDICT_BYTES];
+	bool begins;
+
+	if (r->options.quiet)
+		return;
+	gmm_space_stats(r->machine.guest.space, &s);
+	begins = s.thrash.on && !r->was_thrashing;
+	r->was_thrashing = s.thrash.on;
+	if (!begins || (r->thrash_said_ns && now - r->thrash_said_ns < THRASH_SAY_NS))
+		return;
+	r->thrash_said_ns = now;
+	say("%s.", verdict_text(&s, text));
+}
+
 static void tick(struct run *r)
 {
 	uint64_t n;
@@ -158,6 +181,7 @@ static void tick(struct run *r)
 	if (r->n_ticks++ % TICKS_A_SECOND == 0) {
 		gmm_balloon_tick(r->machine.guest.balloon);
 		watch_full_swap(r);
+		watch_thrashing(r);
 		placement_tick(&r->placement);
 	}
 }

@@ -210,6 +210,23 @@ static void stalls(struct top *top)
 	}
 }
 
+/* The verdict, short. */
+static void thrash(struct top *top)
+{
+	const json_t *verdict = json_object_get(top->now, "thrash");
+	uint64_t permille = number(verdict, NULL, "stalled_permille");
+	char refaults[NUMBER_BYTES], more[SIZE_TEXT_BYTES];
+
+	if (!json_is_true(json_object_get(verdict, "thrashing"))) {
+		line(top, "%s", "        not thrashing");
+		return;
+	}
+	line(top, "THRASHING  waits %.0f %%, %s pages back too soon, %s more would do",
+	     permille > 1000 ? 100 : (double)permille / 10,
+	     count((double)number(verdict, NULL, "refaults"), refaults),
+	     size_format(number(verdict, NULL, "more_bytes"), more));
+}
+
 /* One line for all vCPUs: how busy, how many exits. */
 static void vcpus(struct top *top)
 {
@@ -244,5 +261,6 @@ void top_render(const json_t *stats, const json_t *before, struct top_screen *sc
 	latency(&top);
 	store(&top);
 	stalls(&top);
+	thrash(&top);
 	vcpus(&top);
 }

@@ -6,6 +6,8 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "verdict.h"
+
 /* JSON integers are signed here; no count of ours comes near. */
 static json_int_t num(uint64_t v)
 {
@@ -58,6 +60,18 @@ static json_t *stall_json(const struct gmm_stats *mm)
 	return json_pack("{s:[I,I,I], s:[I,I,I]}", "some", permille(some[0]), permille(some[1]),
 			 permille(some[2]), "full", permille(full[0]), permille(full[1]),
 			 permille(full[2]));
+}
+
+static json_t *thrash_json(const struct gmm_stats *mm)
+{
+	char text[VERDICT_BYTES];
+
+	return json_pack("{s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:s}", "thrashing", mm->thrash.on,
+			 "stalled_permille", num(mm->thrash.stalled_permille), "window_ns",
+			 num(mm->thrash.window_ns), "refaults", num(mm->thrash.refaults),
+			 "more_bytes", num(mm->thrash.more_bytes), "most_more_bytes",
+			 num(mm->thrash.most_more_bytes), "total_ns", num(mm->thrash.total_ns),
+			 "verdict", verdict_text(mm, text));
 }
 
 static json_t *vcpus_json(const struct run_stats *st)
@@ -130,7 +144,8 @@ json_t *stats_json(const struct run_stats *st)
 
 	if (!all || !middle || !extra || json_object_update(all, middle) ||
 	    json_object_update(all, extra) ||
-	    json_object_set_new(all, "huge", huge_json(&st->mm))) {
+	    json_object_set_new(all, "huge", huge_json(&st->mm)) ||
+	    json_object_set_new(all, "thrash", thrash_json(&st->mm))) {
 		json_decref(all);
 		all = NULL;
 	}

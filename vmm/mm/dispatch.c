@@ -303,6 +303,7 @@ static int dispatch_locked(struct gmm_space *s, unsigned ready)
 		dispatch_idle(s);
 	dispatch_maintain(s);
 	stall_update(&s->stall, now_ns());
+	thrash_update(&s->thrash, s->stall.since_ns, s->stall.some_ns);
 	dispatch_set_timer(s);
 	/* Writes that ended late leave room for others. */
 	return more || reaped_late & REAPED_WRITES || n_read == DISPATCH_EVENTS_READ ? -EAGAIN : 0;

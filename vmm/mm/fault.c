@@ -49,6 +49,9 @@ static void fault_resident(struct gmm_space *s, page_no p, uint64_t slot, unsign
 	uint64_t n_evictions = space_evictions_since(s, page_stamp(old));
 
 	page_change(&s->pages, p, old, page_with_flags(w, flags));
+	if (why == GMM_POLICY_REFAULT || why == GMM_POLICY_SWAP_IN)
+		thrash_came_back(&s->thrash, n_evictions ? n_evictions : UINT64_MAX,
+				 atomic_load(&s->pool->limit_pages));
 	if (n_evictions &&
 	    (why == GMM_POLICY_RESCUE || why == GMM_POLICY_REFAULT || why == GMM_POLICY_SWAP_IN))
 		gmm_policy_insert_back(policy, p, why, n_evictions);

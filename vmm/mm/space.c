@@ -174,6 +174,7 @@ int gmm_space_new(const struct gmm_space_config *given, struct gmm_space **out)
 	transfers_init(&s->transfers);
 	streams_init(&s->streams);
 	stall_init(&s->stall, config->n_vcpus, now_ns());
+	thrash_init(&s->thrash, now_ns(), limit);
 	ret = space_setup(s, config);
 	if (ret) {
 		gmm_space_free(s);

@@ -19,6 +19,7 @@
 #include "layout.h"
 #include "stall.h"
 #include "streams.h"
+#include "thrash.h"
 #include "taken.h"
 
 #define SPACE_TRANSFERS 2048u
@@ -121,6 +122,7 @@ struct gmm_space {
 
 	struct counters counters;
 	struct stall stall;
+	struct thrash thrash;
 	struct gmm_event events[SPACE_EVENTS];
 	uint32_t n_events;
 	bool dead; /* the userfaultfd failed */

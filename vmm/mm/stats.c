@@ -59,6 +59,20 @@ static void stats_counters(const struct counters *c, struct gmm_stats *out)
 	out->free_taken = c->free_taken;
 }
 
+static void stats_thrash(struct gmm_space *s, struct gmm_stats *out)
+{
+	const struct thrash *t = &s->thrash;
+
+	thrash_update(&s->thrash, s->stall.since_ns, s->stall.some_ns);
+	out->thrash.on = t->is_on;
+	out->thrash.stalled_permille = t->stalled_permille;
+	out->thrash.window_ns = t->window_ns;
+	out->thrash.refaults = t->window_refaults;
+	out->thrash.more_bytes = t->more_pages << GMM_PAGE_SHIFT;
+	out->thrash.most_more_bytes = t->most_more_pages << GMM_PAGE_SHIFT;
+	out->thrash.total_ns = t->total_ns;
+}
+
 static void stats_all(struct gmm_space *s, struct gmm_stats *out)
 {
 	pthread_mutex_lock(&s->lock);
@@ -78,6 +92,7 @@ static void stats_all(struct gmm_space *s, struct gmm_stats *out)
 	stats_windows(s, out);
 	stats_counters(&s->counters, out);
 	stall_update(&s->stall, now_ns());
+	stats_thrash(s, out);
 	out->stall_some_ns = s->stall.some_ns;
 	out->stall_full_ns = s->stall.full_ns;
 	memcpy(out->stall_some_avg, s->stall.some_avg, sizeof(out->stall_some_avg));
