@@ -71,12 +71,15 @@ static int grow(struct load *l)
 {
 	uint64_t n = l->capacity ? l->capacity * 2 : 65536;
 	uint64_t *gfns = realloc(l->gfns, n * sizeof(*gfns));
-	uint8_t *events = realloc(l->trace->events, n);
+	uint8_t *events;
 
-	l->gfns = gfns ? gfns : l->gfns;
-	l->trace->events = events ? events : l->trace->events;
-	if (!gfns || !events)
+	if (!gfns)
 		return -ENOMEM;
+	l->gfns = gfns;
+	events = realloc(l->trace->events, n);
+	if (!events)
+		return -ENOMEM;
+	l->trace->events = events;
 	l->capacity = n;
 	return 0;
 }
@@ -99,7 +102,7 @@ static int load_record(struct load *l, struct gmm_trace_record r)
 		t->n_lost += gmm_trace_gfn(r);
 	if (event == NO_EVENT)
 		return 0;
-	if (t->n_events == l->capacity && grow(l))
+	if ((!l->gfns || t->n_events == l->capacity) && grow(l))
 		return -ENOMEM;
 	t->n_touches += event != REPLAY_DISCARD;
 	t->events[t->n_events] = (uint8_t)event;
@@ -148,15 +151,14 @@ static uint64_t unique(uint64_t *v, uint64_t n)
 static int number(struct load *l)
 {
 	struct replay_trace *t = l->trace;
-	uint64_t bytes = t->n_events * sizeof(uint64_t), *sorted = malloc(bytes ? bytes : 1);
+	uint64_t *sorted = malloc(t->n_events * sizeof(*sorted));
 
-	t->pages = malloc(t->n_events ? t->n_events * sizeof(uint32_t) : 1);
-	if (!sorted || !t->pages) {
+	t->pages = malloc(t->n_events * sizeof(*t->pages));
+	if (!l->gfns || !sorted || !t->pages) {
 		free(sorted);
 		return -ENOMEM;
 	}
-	if (bytes)
-		memcpy(sorted, l->gfns, bytes);
+	memcpy(sorted, l->gfns, t->n_events * sizeof(*sorted));
 	qsort(sorted, t->n_events, sizeof(*sorted), by_gfn);
 	t->n_pages = unique(sorted, t->n_events);
 	for (uint64_t i = 0; i < t->n_events; i++) {
