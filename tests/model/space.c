@@ -327,7 +327,8 @@ static void model_check_stats(const struct model *m, const struct gmm_stats *sta
 static void model_run(enum gmm_engine engine, struct model how)
 {
 	struct model *m = malloc(sizeof(*m));
-	uint64_t n = (how.alone ? 5000 : 200) * model_number("GUESTMM_MODEL_OPS", 100);
+	uint64_t n = (how.alone ? 5000 : 200) * model_number("GUESTMM_MODEL_OPS", 100) /
+		     (how.huge ? 3 : 1); /* those take longer, and are there thrice */
 	uint64_t seed = ((uint64_t)time(NULL) | 1) * 0x9e3779b97f4a7c15u;
 	struct gmm_stats stats = {.size = sizeof(stats)};
 	struct gmm_pool_stats pool = {.size = sizeof(pool)};
