@@ -33,17 +33,20 @@ static uint8_t rank_at(const struct ranks *r, unsigned level, uint64_t i)
 	return level ? r->maxima[level][i] : r->rank_of[r->bytes[i]];
 }
 
-/* The highest rank of the entries below node i of a level. */
-static uint8_t rank_below(const struct ranks *r, unsigned level, uint64_t i)
+/* The highest rank of the entries below node i of a level; none is higher than `most`. */
+static uint8_t rank_below(const struct ranks *r, unsigned level, uint64_t i, uint8_t most)
 {
+	const uint8_t *entries = level > 1 ? r->maxima[level - 1] : r->bytes;
 	uint64_t from = i * RANKS_FAN, end = from + RANKS_FAN;
 	uint8_t max = 0;
 
 	if (end > r->n[level - 1])
 		end = r->n[level - 1];
-	for (uint64_t k = from; k < end; k++)
-		if (rank_at(r, level - 1, k) > max)
-			max = rank_at(r, level - 1, k);
+	for (uint64_t k = from; k < end && max < most; k++) {
+		uint8_t rank = level > 1 ? entries[k] : r->rank_of[entries[k]];
+
+		max = rank > max ? rank : max;
+	}
 	return max;
 }
 
@@ -60,7 +63,7 @@ void ranks_changed(struct ranks *r, uint64_t page, uint8_t old)
 		if (is >= before)
 			*max = is;
 		else if (was == before) /* it may have been the only one */
-			*max = rank_below(r, level, i);
+			*max = rank_below(r, level, i, before);
 		if (*max == before)
 			return;
 		was = before;
