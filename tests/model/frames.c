@@ -175,6 +175,14 @@ static void step_repeat(struct model *m)
 		}
 		if (round % 2 && rng(m) % 4 == 0)
 			MUST(gmm_frames_put(m->f, by, n, frames) == -GMM_FRAMES_EALREADY);
+		if (round % 2 == 0 && rng(m) % 16 == 0) { /* one of them goes before */
+			uint64_t x = frames[rng(m) % n];
+
+			MUST(gmm_frames_put(m->f, by, 1, &x) == 0);
+			MUST(gmm_frames_put(m->f, by, n, frames) == -GMM_FRAMES_EALREADY);
+			mark(m, x, 0);
+			return;
+		}
 	}
 }
 

@@ -72,6 +72,7 @@ START_TEST(a_frame_of_a_bundle_is_not_returned_twice)
 
 	ck_assert_int_eq(gmm_frames_put(f, 0, 64, a), -GMM_FRAMES_EALREADY);
 	ck_assert_int_eq(gmm_frames_put(f, 1, 64, a), -GMM_FRAMES_EALREADY);
+	ck_assert_int_eq(gmm_frames_put(f, 0, 1, &a[5]), -GMM_FRAMES_EALREADY);
 	ck_assert_int_eq(gmm_frames_put(f, 2, 1, &a[5]), -GMM_FRAMES_EALREADY);
 	ck_assert_int_eq(gmm_frames_put(f, GMM_FRAMES_ANYONE, 1, &a[5]), -GMM_FRAMES_EALREADY);
 	ck_assert_int_eq(gmm_frames_pass(f, 0, GMM_FRAMES_GUEST, GMM_FRAMES_KERNEL, 2, a),
@@ -100,6 +101,22 @@ START_TEST(frames_of_a_bundle_may_part)
 	ck_assert_int_eq(gmm_frames_put(f, 0, 43, a + 21), 0);
 	ck_assert_uint_eq(count_free(f), N_FREE);
 	ck_assert_uint_eq(gmm_frames_n_free(f), N_FREE);
+	free(f);
+}
+END_TEST
+
+/* By the caller's short path for one frame. */
+START_TEST(a_frame_returned_alone_unties_the_bundle)
+{
+	uint64_t a[64];
+	struct gmm_frames *f = make_tied(a);
+
+	ck_assert_int_eq(gmm_frames_get(f, 0, 64, a), 0);
+	ck_assert_int_eq(gmm_frames_put(f, 0, 1, &a[63]), 0);
+	ck_assert_uint_eq(state(f), GMM_FR_LOOSE);
+	ck_assert_int_eq(gmm_frames_put(f, 0, 64, a), -GMM_FRAMES_EALREADY);
+	ck_assert_int_eq(gmm_frames_put(f, 0, 63, a), 0);
+	ck_assert_uint_eq(count_free(f), N_FREE);
 	free(f);
 }
 END_TEST
@@ -223,5 +240,6 @@ END_TEST
 
 UNIT_MAIN("bundles of frames", a_batch_that_comes_back_is_tied, contiguous_batches_are_not_tied,
 	  a_frame_of_a_bundle_is_not_returned_twice, frames_of_a_bundle_may_part,
-	  nothing_stays_hidden_in_a_bundle, huge_frames_are_had_from_bundles,
-	  huge_puts_heed_bundles, a_bundle_is_given_up_for_another, a_bundle_that_stays_out_is_left)
+	  a_frame_returned_alone_unties_the_bundle, nothing_stays_hidden_in_a_bundle,
+	  huge_frames_are_had_from_bundles, huge_puts_heed_bundles,
+	  a_bundle_is_given_up_for_another, a_bundle_that_stays_out_is_left)
