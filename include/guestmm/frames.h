@@ -11,24 +11,24 @@
  *   classes    two bits a frame that is in use: guest (costs nothing), host, kernel, slot
  *   kinds[]    a byte for each area (512 frames, 2 MiB): FREE, partly used (how much, roughly),
  *              RESERVED (some caller takes its frames there now), FULL
- *   bundles    batches that their callers get and return as a whole, again and again: tied together,
- *              one word decides over all their frames
- *   callers[]  two cache lines for each caller: the frame to try next, what it got and put
- * A caller takes from its own area until that is used up, then moves to a partly used one near by,
- * fuller ones first, and to a free one only where there is none: areas stay whole, callers
- * stay apart. A reservation keeps others away while there is choice, and hides nothing: when
- * the hints name no place, the bitmap is swept, reserved areas included.
+ *   bundles    batches that their callers get and return as a whole, again and again: tied
+ * together, one word decides over all their frames callers[]  two cache lines for each caller: the
+ * frame to try next, what it got and put A caller takes from its own area until that is used up,
+ * then moves to a partly used one near by, fuller ones first, and to a free one only where there is
+ * none: areas stay whole, callers stay apart. A reservation keeps others away while there is
+ * choice, and hides nothing: when the hints name no place, the bitmap is swept, reserved areas
+ * included.
  *
  * Invariants
- *  1. A frame has at most one holder: its bit went from 0 to 1 in that holder's compare-and-swap, or
- *     its bundle went from IN to OUT.
+ *  1. A frame has at most one holder: its bit went from 0 to 1 in that holder's compare-and-swap,
+ * or its bundle went from IN to OUT.
  *  2. When nobody is inside a call, an area is FREE in kinds[] only if all its frames are free, and
  *     if it is not RESERVED also the other way round; an area with a free frame is never FULL.
  *     Whoever stores a kind looks at the bitmap again afterwards (gmm_fr_settle), so the last one
  *     to store has seen the last change.
  *  3. A frame that a bundle names has its bit set, and is marked: the bundle's word says whether it
- *     is in use. Whoever finds memory short returns what bundles hold to the bitmap first: any frame that
- *     is free can be had by any caller.
+ *     is in use. Whoever finds memory short returns what bundles hold to the bitmap first: any
+ * frame that is free can be had by any caller.
  *  4. Whatever bytes the block holds, no function loops without end, leaves the block or
  *     names a frame outside [0, n_frames): each index read from it is checked, each retry counted.
  *
@@ -38,8 +38,8 @@
  * one that somebody of another class holds now. Whoever shares the block can write there what he
  * likes: a side that does not trust the other keeps a record of its own of what it holds.
  *
- * No locks. A thread that stops in the middle keeps at most the frames of its call, or of the bundle
- * that it is about to untie.
+ * No locks. A thread that stops in the middle keeps at most the frames of its call, or of the
+ * bundle that it is about to untie.
  *
  * Callers. `caller` is a number below GMM_FRAMES_CALLERS that one thread at a time uses (a
  * vCPU's index, a worker's number), or GMM_FRAMES_ANYONE, which any number of threads may use
@@ -181,6 +181,34 @@ static inline int gmm_frames_put_huge_as(struct gmm_frames *f, unsigned caller, 
 static inline int gmm_frames_put_huge(struct gmm_frames *f, unsigned caller, uint64_t first)
 {
 	return gmm_frames_put_huge_as(f, caller, GMM_FRAMES_GUEST, first);
+}
+
+/* Takes 2^order frames, order 0 to 9, that begin at a multiple of as many. -ENOMEM: there is no
+ * such run. -EINVAL: order; _as: holder. */
+static inline int gmm_frames_get_order_as(struct gmm_frames *f, unsigned caller, unsigned holder,
+					  unsigned order, uint64_t *first)
+{
+	return gmm_fr_get_order_as(gmm_fr_of(f), caller, holder, order, first);
+}
+
+static inline int gmm_frames_get_order(struct gmm_frames *f, unsigned caller, unsigned order,
+				       uint64_t *first)
+{
+	return gmm_frames_get_order_as(f, caller, GMM_FRAMES_GUEST, order, first);
+}
+
+/* Returns the frames [first, first + n), as many as you like, got in whatever way. -ERANGE (n is 0,
+ * too), -EALREADY, -EPERM: as above, and nothing was returned. _as: -EINVAL: holder. */
+static inline int gmm_frames_put_run_as(struct gmm_frames *f, unsigned caller, unsigned holder,
+					uint64_t first, uint64_t n)
+{
+	return gmm_fr_put_run_as(gmm_fr_of(f), caller, holder, first, n);
+}
+
+static inline int gmm_frames_put_run(struct gmm_frames *f, unsigned caller, uint64_t first,
+				     uint64_t n)
+{
+	return gmm_frames_put_run_as(f, caller, GMM_FRAMES_GUEST, first, n);
 }
 
 /* Free frames. Exact when nobody is inside a call; costs two reads a caller. */

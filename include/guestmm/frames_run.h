@@ -65,36 +65,6 @@ GMM_FR_SLOW int gmm_fr_get_huge_as(struct gmm_fr r, unsigned caller, unsigned ho
 	return -GMM_FRAMES_ENOMEM;
 }
 
-GMM_FR_SLOW int gmm_fr_put_huge_as(struct gmm_fr r, unsigned caller, unsigned holder,
-				   uint64_t first)
-{
-	uint64_t area = first / GMM_FRAMES_HUGE;
-	uint64_t *words = gmm_fr_words(r) + area * GMM_FR_WORDS;
-	unsigned put = 0;
-	int err = 0;
-
-	if (first % GMM_FRAMES_HUGE || first >= r.n_frames || r.n_frames - first < GMM_FRAMES_HUGE)
-		return -GMM_FRAMES_ERANGE;
-	if (holder >= GMM_FRAMES_HOLDERS)
-		return -GMM_FRAMES_EINVAL;
-	/* a free frame is the first thing to be told of */
-	for (unsigned i = 0; i < GMM_FR_WORDS && err != -GMM_FRAMES_EALREADY; i++) {
-		int e = gmm_fr_check_word(r, area * GMM_FR_WORDS + i, GMM_FR_ALL, holder);
-
-		err = e ? e : err;
-	}
-	if (err)
-		return err;
-	for (unsigned i = 0; i < GMM_FR_WORDS; i++)
-		gmm_fr_make_plain(r, area * GMM_FR_WORDS + i, GMM_FR_ALL, holder);
-	for (unsigned i = 0; i < GMM_FR_WORDS; i++)
-		put += gmm_fr_popcount(__atomic_exchange_n(&words[i], 0, __ATOMIC_SEQ_CST));
-	gmm_fr_settle(r, area);
-	gmm_fr_count(&gmm_fr_caller(r, caller)->n_put, caller, put);
-	gmm_fr_class_count(r, caller, holder, -(uint64_t)put);
-	return put == GMM_FRAMES_HUGE ? 0 : -GMM_FRAMES_EALREADY;
-}
-
 /* The bits of word w that lie in [first, first + n). */
 static inline uint64_t gmm_fr_range_mask(uint64_t w, uint64_t first, uint64_t n)
 {
@@ -150,6 +120,170 @@ GMM_FR_SLOW int gmm_fr_claim_as(struct gmm_fr r, unsigned holder, uint64_t first
 		gmm_fr_settle(r, area);
 	gmm_fr_count(&gmm_fr_caller(r, GMM_FRAMES_ANYONE)->n_got, GMM_FRAMES_ANYONE, n);
 	return 0;
+}
+
+/* ---- Orders in between: 2^order frames, aligned to as many ---- */
+
+/* A bit where 2^order free frames begin, aligned; for orders up to 6. */
+static inline uint64_t gmm_fr_aligned(uint64_t free, unsigned order)
+{
+	static const uint64_t starts[] = {
+		GMM_FR_ALL,
+		UINT64_C(0x5555555555555555),
+		UINT64_C(0x1111111111111111),
+		UINT64_C(0x0101010101010101),
+		UINT64_C(0x0001000100010001),
+		UINT64_C(0x0000000100000001),
+		1,
+	};
+
+	for (unsigned k = 0; k < order; k++)
+		free &= free >> (1u << k);
+	return free & starts[order];
+}
+
+/* Takes part of one word; the first frame, or GMM_FR_ALL. */
+static inline uint64_t gmm_fr_order_in_word(struct gmm_fr r, uint64_t w, unsigned order)
+{
+	uint64_t *word = gmm_fr_words(r) + w, old = gmm_fr_load(word), run, at;
+
+	run = order < 6 ? (UINT64_C(1) << (1u << order)) - 1 : GMM_FR_ALL;
+	for (unsigned i = 0; i < GMM_FR_TRIES; i++) {
+		at = gmm_fr_aligned(~old & gmm_fr_exist(r, w), order);
+		if (!at)
+			break;
+		at = (uint64_t)__builtin_ctzll(at);
+		if (gmm_fr_cas(word, &old, old | run << at))
+			return w * 64 + at;
+	}
+	return GMM_FR_ALL;
+}
+
+/* Takes n whole words; false: none was taken. */
+static inline bool gmm_fr_take_words(struct gmm_fr r, uint64_t w, unsigned n)
+{
+	uint64_t *words = gmm_fr_words(r) + w, old = 0;
+	unsigned k = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		if (gmm_fr_load(&words[i]) || gmm_fr_exist(r, w + i) != GMM_FR_ALL)
+			return false;
+	for (; k < n && gmm_fr_cas(&words[k], &old, GMM_FR_ALL); k++)
+		old = 0;
+	for (unsigned i = 0; k < n && i < k; i++) /* somebody was faster */
+		__atomic_store_n(&words[i], 0, __ATOMIC_SEQ_CST);
+	return k == n;
+}
+
+static inline uint64_t gmm_fr_order_in_area(struct gmm_fr r, uint64_t area, unsigned order)
+{
+	unsigned step = order > 6 ? 1u << (order - 6) : 1;
+	uint64_t first = GMM_FR_ALL;
+
+	for (unsigned i = 0; i < GMM_FR_WORDS && first == GMM_FR_ALL; i += step) {
+		uint64_t w = area * GMM_FR_WORDS + i;
+
+		if (order <= 6)
+			first = gmm_fr_order_in_word(r, w, order);
+		else if (gmm_fr_take_words(r, w, step))
+			first = w * 64;
+	}
+	if (first != GMM_FR_ALL || order > 6)
+		gmm_fr_settle(r, area);
+	return first;
+}
+
+/* Looks into n_areas areas from `area` on, whose kind is in [from, to]. */
+static inline uint64_t gmm_fr_order_search(struct gmm_fr r, uint64_t area, uint64_t n_areas,
+					   unsigned order, unsigned from, unsigned to)
+{
+	uint64_t end = gmm_fr_n_areas(r.n_frames), first = GMM_FR_ALL;
+
+	for (uint64_t i = 0; i < n_areas && first == GMM_FR_ALL; i++, area++) {
+		unsigned kind;
+
+		area = area < end ? area : 0;
+		kind = gmm_fr_kind(r, area);
+		if (kind >= from && kind <= to)
+			first = gmm_fr_order_in_area(r, area, order);
+	}
+	return first;
+}
+
+GMM_FR_SLOW int gmm_fr_get_order_as(struct gmm_fr r, unsigned caller, unsigned holder,
+				    unsigned order, uint64_t *first)
+{
+	uint64_t area, end = gmm_fr_n_areas(r.n_frames), x = GMM_FR_ALL, n;
+
+	if (order == 9)
+		return gmm_fr_get_huge_as(r, caller, holder, first);
+	if (order > 9 || holder >= GMM_FRAMES_HOLDERS)
+		return -GMM_FRAMES_EINVAL;
+	area = (gmm_fr_load(&gmm_fr_caller(r, caller)->next1) - 1) / GMM_FRAMES_HUGE;
+	/* in the caller's own area, in partly used ones near by, in a free one, anywhere */
+	if (area < end)
+		x = gmm_fr_order_in_area(r, area, order);
+	else
+		area = 0;
+	if (x == GMM_FR_ALL)
+		x = gmm_fr_order_search(r, area, end < GMM_FR_FAR ? end : GMM_FR_FAR, order, 1,
+					GMM_FR_PART_MAX);
+	if (x == GMM_FR_ALL)
+		x = gmm_fr_order_search(r, area, end, order, GMM_FR_FREE, GMM_FR_FREE);
+	if (x == GMM_FR_ALL) {
+		gmm_fr_untie_all(r);
+		x = gmm_fr_order_search(r, area, end, order, GMM_FR_FREE, GMM_FR_FULL);
+	}
+	if (x == GMM_FR_ALL)
+		return -GMM_FRAMES_ENOMEM;
+	n = UINT64_C(1) << order;
+	for (uint64_t w = x / 64; w * 64 < x + n && holder != GMM_FRAMES_GUEST; w++)
+		gmm_fr_class_set(r, w, gmm_fr_range_mask(w, x, n), holder);
+	gmm_fr_class_count(r, caller, holder, n);
+	gmm_fr_count(&gmm_fr_caller(r, caller)->n_got, caller, n);
+	*first = x;
+	return 0;
+}
+
+GMM_FR_SLOW int gmm_fr_put_run_as(struct gmm_fr r, unsigned caller, unsigned holder, uint64_t first,
+				  uint64_t n)
+{
+	uint64_t begin = first / 64, end, put = 0;
+	int err = 0;
+
+	if (holder >= GMM_FRAMES_HOLDERS)
+		return -GMM_FRAMES_EINVAL;
+	if (n == 0 || first >= r.n_frames || n > r.n_frames - first)
+		return -GMM_FRAMES_ERANGE;
+	end = (first + n + 63) / 64;
+	/* a free frame is the first thing to be told of */
+	for (uint64_t w = begin; w < end && err != -GMM_FRAMES_EALREADY; w++) {
+		int e = gmm_fr_check_word(r, w, gmm_fr_range_mask(w, first, n), holder);
+
+		err = e ? e : err;
+	}
+	if (err)
+		return err;
+	for (uint64_t w = begin; w < end; w++) {
+		uint64_t mask = gmm_fr_range_mask(w, first, n);
+
+		gmm_fr_make_plain(r, w, mask, holder);
+		put += gmm_fr_popcount(
+			mask & __atomic_fetch_and(gmm_fr_words(r) + w, ~mask, __ATOMIC_SEQ_CST));
+		if ((w + 1) % GMM_FR_WORDS == 0 || w + 1 == end)
+			gmm_fr_settle(r, w / GMM_FR_WORDS);
+	}
+	gmm_fr_count(&gmm_fr_caller(r, caller)->n_put, caller, put);
+	gmm_fr_class_count(r, caller, holder, -put);
+	return put == n ? 0 : -GMM_FRAMES_EALREADY;
+}
+
+static inline int gmm_fr_put_huge_as(struct gmm_fr r, unsigned caller, unsigned holder,
+				     uint64_t first)
+{
+	if (first % GMM_FRAMES_HUGE)
+		return -GMM_FRAMES_ERANGE;
+	return gmm_fr_put_run_as(r, caller, holder, first, GMM_FRAMES_HUGE);
 }
 
 /* ---- Counts ---- */

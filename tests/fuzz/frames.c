@@ -95,7 +95,7 @@ static void one_op(struct gmm_fr r, struct input *in, size_t bytes)
 {
 	uint64_t first;
 
-	switch (take(in, 1) % 9) {
+	switch (take(in, 1) % 11) {
 	case 0:
 	case 1:
 		one_get(r, in);
@@ -118,6 +118,15 @@ static void one_op(struct gmm_fr r, struct input *in, size_t bytes)
 		break;
 	case 6:
 		ask(r, in);
+		break;
+	case 9:
+		if (!gmm_fr_get_order_as(r, (unsigned)take(in, 1), (unsigned)take(in, 1) % 5,
+					 (unsigned)take(in, 1) % 12, &first))
+			must(first < r.n_frames);
+		break;
+	case 10:
+		gmm_fr_put_run_as(r, (unsigned)take(in, 1), (unsigned)take(in, 1) % 5, take(in, 3),
+				  take(in, 3));
 		break;
 	case 8:
 		repeat(r, in, bytes);

@@ -219,6 +219,57 @@ static void step_huge(struct model *m)
 	}
 }
 
+static bool has_order(const struct model *m, unsigned order)
+{
+	uint64_t n = UINT64_C(1) << order, k;
+
+	for (uint64_t x = 0; x + n <= m->n; x += n) {
+		for (k = 0; k < n && !m->used[x + k]; k++)
+			;
+		if (k == n)
+			return true;
+	}
+	return false;
+}
+
+static void step_order(struct model *m)
+{
+	unsigned order = (unsigned)rng(m) % 10, as = holder(m);
+	uint64_t first;
+	int err = gmm_frames_get_order_as(m->f, caller(m), as, order, &first);
+
+	MUST(err == (has_order(m, order) ? 0 : -GMM_FRAMES_ENOMEM));
+	for (uint64_t i = first; !err && i < first + (1u << order); i++) {
+		MUST(i < m->n && !m->used[i] && first % (1u << order) == 0);
+		mark(m, i, as + 1);
+	}
+}
+
+static void step_put_run(struct model *m)
+{
+	uint64_t first = rng(m) % m->n, n = 1 + rng(m) % (rng(m) % 2 ? 30 : 700), n_free = 0,
+		 n_mine = 0;
+	unsigned as = m->used[first] ? m->used[first] - 1u : holder(m);
+	int want = 0;
+
+	if (rng(m) % 4) /* what is likely to be right */
+		for (n = 1; first + n < m->n && m->used[first + n] == as + 1 && n < 700; n++)
+			;
+	for (uint64_t i = first; i < first + n && i < m->n; i++) {
+		n_free += !m->used[i];
+		n_mine += m->used[i] == as + 1;
+	}
+	if (n > m->n - first)
+		want = -GMM_FRAMES_ERANGE;
+	else if (n_free)
+		want = -GMM_FRAMES_EALREADY;
+	else if (n_mine < n)
+		want = -GMM_FRAMES_EPERM;
+	MUST(gmm_frames_put_run_as(m->f, caller(m), as, first, n) == want);
+	for (uint64_t i = first; i < first + n && !want; i++)
+		mark(m, i, 0);
+}
+
 static void step_claim(struct model *m)
 {
 	uint64_t first = rng(m) % (m->n + 1), n = rng(m) % 2 ? 1 + rng(m) % 40 : rng(m) % 1500;
@@ -264,6 +315,10 @@ static void run(uint64_t n_frames, unsigned n_steps, uint64_t seed)
 			step_claim(m);
 		else if (rng(m) % 32 == 0)
 			step_huge(m);
+		else if (rng(m) % 16 == 0)
+			step_order(m);
+		else if (rng(m) % 16 == 0)
+			step_put_run(m);
 		else if (rng(m) % 8 < mood)
 			step_get(m);
 		else if (rng(m) % 16 == 0)

@@ -10,7 +10,7 @@
  *  - no frame has two holders (taken());
  *  - who is told that memory is out has not missed a frame that was free all the while (`always`);
  *  - no loop goes round more often than the others' steps explain (MAX_TRIES), and every process ends;
- *  - when nobody is inside a call, kinds[] says what invariant 2 of frames.h promises (quiet()): above
+ *  - when nobody is inside a call, the frames in use are those that somebody has, and kinds[] says what invariant 2 of frames.h promises (quiet()): above
  *    all, no area with a free frame is called FULL.
  *
  * Each BUG_ is a fault that must be found; tests/model/frames.sh runs the model with and without.
@@ -51,6 +51,7 @@ byte next1[N_PROCS]; /* by caller; the host is `anyone` */
 /* Not part of the allocator: what is checked. */
 byte owner[N_FRAMES];
 byte always[N_PROCS]; /* frames that were free since the process' call began */
+byte kept;	      /* frames that a process has when it ends */
 byte n_done;
 
 /* Those frames of word w have a holder now; part of the step that set their bits. */
@@ -447,10 +448,12 @@ inline take_whole(area)
 		if
 		:: j == N_WORDS -> got = area
 		:: else -> /* somebody was faster */
+#ifndef BUG_NOT_UNDONE
 			do
 			:: j > 0 -> j--; clear_word((area) * N_WORDS + j)
 			:: else -> break
 			od
+#endif
 		fi;
 		j = 0;
 		yes = 0;
@@ -499,7 +502,10 @@ proctype vcpu(byte me)
 	:: n_calls < N_STEPS && held != NONE -> put(held); atomic { held = NONE; n_calls++ }
 	:: n_calls == N_STEPS -> break
 	od;
-	n_done++
+	atomic {
+		kept = (held != NONE -> kept | (1 << held) : kept);
+		n_done++
+	}
 }
 
 proctype host(byte me)
@@ -518,7 +524,11 @@ proctype host(byte me)
 	:: n_calls < N_STEPS && huge != NONE -> put_huge(huge); atomic { huge = NONE; n_calls++ }
 	:: n_calls == N_STEPS -> break
 	od;
-	n_done++
+	atomic {
+		kept = (held != NONE -> kept | (1 << held) : kept);
+		kept = (huge != NONE -> kept | (((1 << N_WORDS * N_BITS) - 1) << (huge * N_WORDS * N_BITS)) : kept);
+		n_done++
+	}
 }
 
 /* Nobody is inside a call. */
@@ -535,6 +545,7 @@ inline quiet()
 			:: w < (a + 1) * N_WORDS ->
 				n_free = n_free + (word[w] == 0);
 				n_full = n_full + (word[w] == ALL);
+				assert(word[w] == (((kept | USED) >> (w * N_BITS)) & ALL));
 				w++
 			:: else -> break
 			od;

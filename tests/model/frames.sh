@@ -61,6 +61,7 @@ sound frames_bundle -DN_STEPS=3 -DN_OTHER=1 -DWRONG
 
 one=(-DN_VCPUS=1 -DN_STEPS=4)
 faulty frames "${one[@]}" -DBUG_NOT_ATOMIC
+faulty frames "${one[@]}" -DBUG_NOT_UNDONE
 faulty frames "${one[@]}" -DBUG_NO_RELOOK
 faulty frames "${one[@]}" -DBUG_STALE_KIND
 faulty frames "${one[@]}" -DBUG_PUT_UNSETTLED

@@ -121,6 +121,20 @@ static void step_repeat(struct thread *t)
 	}
 }
 
+static void step_order(struct thread *t)
+{
+	uint64_t first;
+	unsigned holder = any_holder(t), order = (unsigned)rng(&t->seed) % 9;
+
+	if (gmm_frames_get_order_as(t->s->f, t->caller, holder, order, &first))
+		return;
+	for (unsigned i = 0; i < 1u << order; i++)
+		take(t, holder, first + i);
+	for (unsigned i = 0; i < 1u << order; i++)
+		give(t, first + i);
+	t->errors += gmm_frames_put_run_as(t->s->f, t->caller, holder, first, 1u << order) != 0;
+}
+
 static void step_huge(struct thread *t)
 {
 	uint64_t first;
@@ -145,6 +159,8 @@ static void *thread_main(void *arg)
 
 		if (rng(&t->seed) % 64 == 0)
 			step_huge(t);
+		else if (rng(&t->seed) % 16 == 0)
+			step_order(t);
 		else if (rng(&t->seed) % 16 == 0)
 			step_repeat(t);
 		else if (rng(&t->seed) % 2)

@@ -158,6 +158,80 @@ START_TEST(huge_frames)
 }
 END_TEST
 
+START_TEST(orders_are_aligned_and_cost_no_huge_frame)
+{
+	struct gmm_frames *f = make_frames(64 * 512);
+	uint64_t first[10], frame;
+
+	ck_assert_int_eq(gmm_frames_get(f, 0, 1, &frame), 0);
+	for (unsigned order = 0; order < 9; order++) {
+		ck_assert_int_eq(gmm_frames_get_order(f, 0, order, &first[order]), 0);
+		ck_assert_uint_eq(first[order] % (1u << order), 0);
+		for (uint64_t i = 0; i < 1u << order; i++)
+			ck_assert(!gmm_frames_is_free(f, first[order] + i));
+	}
+	ck_assert_uint_eq(gmm_frames_n_free(f), 64 * 512 - 512);
+	ck_assert_uint_eq(count_free(f), 64 * 512 - 512);
+	ck_assert_uint_eq(gmm_frames_n_free_huge(f), 63); /* 1 + 1 + 2 + ... + 256 fit into one */
+	ck_assert_int_eq(gmm_frames_get_order_as(f, 3, GMM_FRAMES_SLOT, 9, &first[9]), 0);
+	ck_assert_int_eq(gmm_frames_class(f, first[9] + 511), GMM_FRAMES_SLOT);
+	ck_assert_int_eq(gmm_frames_get_order(f, 0, 10, &frame), -GMM_FRAMES_EINVAL);
+	ck_assert_int_eq(gmm_frames_get_order_as(f, 0, 4, 3, &frame), -GMM_FRAMES_EINVAL);
+	for (unsigned order = 0; order < 9; order++)
+		ck_assert_int_eq(gmm_frames_put_run(f, 0, first[order], 1u << order), 0);
+	ck_assert_int_eq(gmm_frames_put_run_as(f, 3, GMM_FRAMES_SLOT, first[9], 512), 0);
+	ck_assert_uint_eq(count_free(f), 64 * 512 - 1);
+	free(f);
+}
+END_TEST
+
+START_TEST(orders_are_found_wherever_they_are)
+{
+	for (unsigned order = 0; order < 9; order++) {
+		struct gmm_frames *f = make_frames(30 * 512 + 77);
+		uint64_t at = (29 * 512 + 256) & ~((UINT64_C(1) << order) - 1), first;
+
+		ck_assert_int_eq(gmm_frames_claim(f, 0, 30 * 512 + 77), 0);
+		ck_assert_int_eq(gmm_frames_put_run(f, 1, at - (1u << order) + 1,
+						    (1u << order) - 1 + (1u << order)),
+				 0);
+		ck_assert_int_eq(gmm_frames_get_order(f, 0, order, &first), 0);
+		ck_assert_uint_eq(first, at);
+		if (order)
+			ck_assert_int_eq(gmm_frames_get_order(f, 0, order, &first),
+					 -GMM_FRAMES_ENOMEM);
+		ck_assert_uint_eq(gmm_frames_n_free(f), (1u << order) - 1);
+		free(f);
+	}
+}
+END_TEST
+
+START_TEST(bad_runs_change_nothing)
+{
+	struct gmm_frames *f = make_frames(5000);
+	uint64_t n_free = 5000 - 3000;
+
+	ck_assert_int_eq(gmm_frames_claim_as(f, GMM_FRAMES_KERNEL, 100, 2000), 0);
+	ck_assert_int_eq(gmm_frames_claim(f, 2100, 1000), 0);
+	ck_assert_int_eq(gmm_frames_put_run(f, 0, 5000, 1), -GMM_FRAMES_ERANGE);
+	ck_assert_int_eq(gmm_frames_put_run(f, 0, 4000, UINT64_MAX), -GMM_FRAMES_ERANGE);
+	ck_assert_int_eq(gmm_frames_put_run(f, 0, 200, 0), -GMM_FRAMES_ERANGE);
+	ck_assert_int_eq(gmm_frames_put_run(f, 0, 99, 100), -GMM_FRAMES_EALREADY);
+	ck_assert_int_eq(gmm_frames_put_run(f, 0, 3000, 101), -GMM_FRAMES_EALREADY);
+	ck_assert_int_eq(gmm_frames_put_run(f, 0, 2000, 1100), -GMM_FRAMES_EPERM);
+	ck_assert_int_eq(gmm_frames_put_run_as(f, 0, 4, 100, 1), -GMM_FRAMES_EINVAL);
+	ck_assert_uint_eq(gmm_frames_n_free(f), n_free);
+	ck_assert_uint_eq(count_free(f), n_free);
+	ck_assert_int_eq(gmm_frames_put_run(f, 0, 2100, 1000), 0);
+	ck_assert_int_eq(gmm_frames_put_run_as(f, 0, GMM_FRAMES_KERNEL, 100, 2000), 0);
+	ck_assert_uint_eq(count_free(f), 5000);
+	ck_assert_uint_eq(gmm_frames_n_free(f), 5000);
+	ck_assert_uint_eq(gmm_frames_n_free_huge(f), 9);
+	ck_assert_uint_eq(gmm_frames_n_held(f, GMM_FRAMES_KERNEL), 0);
+	free(f);
+}
+END_TEST
+
 START_TEST(claims)
 {
 	struct gmm_frames *f = make_frames(10000);
@@ -372,7 +446,8 @@ END_TEST
 UNIT_MAIN("frames", init_refuses_what_does_not_fit, metadata_stays_below_2_in_10000,
 	  every_frame_is_handed_out_once, batches_are_ascending_and_contiguous,
 	  batches_are_all_or_nothing, bad_puts_change_nothing, a_frame_named_twice_is_returned_once,
-	  huge_frames, claims, nothing_stays_hidden, callers_stay_apart, free_areas_are_kept_whole,
-	  classes_say_who_holds_a_frame, puts_by_another_class_change_nothing,
-	  classes_that_do_not_exist_are_refused, frames_are_passed_from_class_to_class,
-	  the_block_may_be_moved)
+	  huge_frames, orders_are_aligned_and_cost_no_huge_frame,
+	  orders_are_found_wherever_they_are, bad_runs_change_nothing, claims, nothing_stays_hidden,
+	  callers_stay_apart, free_areas_are_kept_whole, classes_say_who_holds_a_frame,
+	  puts_by_another_class_change_nothing, classes_that_do_not_exist_are_refused,
+	  frames_are_passed_from_class_to_class, the_block_may_be_moved)

@@ -135,6 +135,20 @@ START_TEST(nothing_stays_hidden_in_a_bundle)
 }
 END_TEST
 
+START_TEST(orders_are_had_from_bundles)
+{
+	uint64_t a[64], x;
+	struct gmm_frames *f = make_tied(a);
+
+	for (unsigned i = 0; i < N_FREE; i++)
+		ck_assert_int_eq(gmm_frames_get_order(f, 1, 0, &x), 0);
+	ck_assert_int_eq(gmm_frames_get_order(f, 1, 0, &x), -GMM_FRAMES_ENOMEM);
+	ck_assert_uint_eq(state(f), GMM_FR_LOOSE);
+	ck_assert_uint_eq(gmm_frames_n_free(f), 0);
+	free(f);
+}
+END_TEST
+
 /* All is free, but 64 frames in a bundle's way. */
 static struct gmm_frames *make_nearly_free(uint64_t *batch)
 {
@@ -241,5 +255,5 @@ END_TEST
 UNIT_MAIN("bundles of frames", a_batch_that_comes_back_is_tied, contiguous_batches_are_not_tied,
 	  a_frame_of_a_bundle_is_not_returned_twice, frames_of_a_bundle_may_part,
 	  a_frame_returned_alone_unties_the_bundle, nothing_stays_hidden_in_a_bundle,
-	  huge_frames_are_had_from_bundles, huge_puts_heed_bundles,
+	  orders_are_had_from_bundles, huge_frames_are_had_from_bundles, huge_puts_heed_bundles,
 	  a_bundle_is_given_up_for_another, a_bundle_that_stays_out_is_left)
