@@ -51,7 +51,8 @@ static struct verdict judge(const struct bench_metric *m, unsigned i,
 	v.floor = spread_of(b, n);
 	v.pairs = spread_of(pairs, n);
 	v.ratio = v.floor.median != 0 ? v.ours.median / v.floor.median : 0;
-	v.met = m->relation == '>' ? v.ratio >= m->target : v.ratio <= m->target;
+	/* Beside a floor of nothing, nothing is met. */
+	v.met = v.ratio > 0 && (m->relation == '>' ? v.ratio >= m->target : v.ratio <= m->target);
 	free(a);
 	return v;
 }
