@@ -3,7 +3,7 @@
 # shellcheck shell=bash disable=SC2154
 
 # What tests use and busybox lacks, or does in another way.
-host_tools=(bash true timeout grep cmp dd mktemp pgrep unshare setpriv stat script taskset head tail mount)
+host_tools=(bash true timeout cp sed grep cmp dd mktemp pgrep unshare setpriv stat script taskset head tail mount)
 
 quote() { printf "'%s' " "${1//\'/\'\\\'\'}"; }
 
