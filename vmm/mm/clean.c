@@ -6,7 +6,7 @@
 
 uint64_t clean_metadata_bytes(const struct gmm_space *s, const struct gmm_store_stats *io)
 {
-	return s->pages.n_pages * sizeof(uint64_t) + io->metadata_bytes +
+	return s->pages.n_pages * sizeof(uint64_t) + taken_bytes(&s->taken) + io->metadata_bytes +
 	       (s->policy ? s->policy_ops->metadata_bytes(s->policy) : 0);
 }
 

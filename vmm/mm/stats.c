@@ -97,7 +97,7 @@ static void stats_all(struct gmm_space *s, struct gmm_stats *out)
 	out->stall_full_ns = s->stall.full_ns;
 	memcpy(out->stall_some_avg, s->stall.some_avg, sizeof(out->stall_some_avg));
 	memcpy(out->stall_full_avg, s->stall.full_avg, sizeof(out->stall_full_avg));
-	out->metadata_bytes = clean_metadata_bytes(s, &out->io) + taken_bytes(&s->taken);
+	out->metadata_bytes = clean_metadata_bytes(s, &out->io);
 	out->fixed_bytes = sizeof(*s) + s->bay.metadata_bytes + out->io.fixed_bytes;
 	out->huge_bytes = s->huge.n_mapped << GMM_HUGE_SHIFT;
 	out->huge.filled = s->huge.n_filled;
