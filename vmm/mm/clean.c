@@ -10,12 +10,25 @@ uint64_t clean_metadata_bytes(const struct gmm_space *s, const struct gmm_store_
 	       (s->policy ? s->policy_ops->metadata_bytes(s->policy) : 0);
 }
 
-/* How many slots the store may use. A 32nd of the bound is left for what the policy may yet need;
- * bookkeeping that is there already costs nothing more. */
+/* What the policy has, or may yet come to: six bytes for a resident page while it moves them
+ * through its queues, beside one and a half for each page. Slots that have been given out by then
+ * do not go again. Where more than a quarter of memory is resident there is less to swap. */
+static uint64_t clean_policy_bytes(const struct gmm_space *s)
+{
+	uint64_t now = s->policy ? s->policy_ops->metadata_bytes(s->policy) : 0;
+	uint64_t n = s->pages.n_pages, limit = atomic_load(&s->pool->limit_pages);
+	uint64_t most = n * 3 / 2 + (limit < n / 4 ? limit : n / 4) * 6;
+
+	return now > most ? now : most;
+}
+
+/* How many slots the store may use. A 32nd of the bound is left; bookkeeping that is there already
+ * costs nothing more. */
 static uint64_t clean_max_slots(const struct gmm_space *s, const struct gmm_store_stats *io)
 {
 	uint64_t bound = s->pages.n_pages * METADATA_BYTES_MAX, max = UINT64_MAX;
-	uint64_t others = clean_metadata_bytes(s, io) - io->metadata_bytes + bound / 32;
+	uint64_t others = s->pages.n_pages * sizeof(uint64_t) + taken_bytes(&s->taken) +
+			  clean_policy_bytes(s) + bound / 32;
 
 	if (io->n_slots_high)
 		max = (bound > others ? bound - others : 0) * io->n_slots_high / io->metadata_bytes;
