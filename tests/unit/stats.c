@@ -239,6 +239,7 @@ START_TEST(the_verdict_is_said_in_words)
 	st.mm.thrash.total_ns = 0;
 	ck_assert_str_eq(verdict_past(&st.mm, text), "");
 	memset(&st.mm.thrash, 255, sizeof(st.mm.thrash)); /* the longest there is */
+	st.mm.thrash.on = true;
 	ck_assert_uint_lt(strlen(verdict_text(&st.mm, text)), VERDICT_BYTES - 1);
 	ck_assert_uint_lt(strlen(verdict_past(&st.mm, text)), VERDICT_BYTES - 1);
 }

@@ -276,7 +276,7 @@ static void bay_discard(struct bay *b, bay_slot *slots, unsigned n)
 
 unsigned bay_trim(struct bay *b, unsigned n, bool split)
 {
-	bay_slot slots[BAY_POPULATE_MAX];
+	bay_slot slots[BAY_POPULATE_MAX] = {0};
 	unsigned given = 0, have;
 
 	if (bay_n_free(b) > b->floor + GMM_HUGE_PAGES)
