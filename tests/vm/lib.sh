@@ -74,8 +74,8 @@ swaps()
 	[ "$(stat_of swap_in faults)" -gt 0 ] || fail "nothing came back from swap"
 	[ "$(stat_of resident_peak_bytes)" -le "$(stat_of limit_bytes)" ] ||
 		fail "the limit was exceeded: $(stat_of resident_peak_bytes)"
-	[ "$(stat_of rss_peak_bytes process)" -le $(($(stat_of limit_bytes) + (24 << 20) +
-		$(stat_of metadata_bytes process))) ] || [ -n "${ASAN_BUILD:-}" ] ||
+	[ "$(stat_of rss_peak_bytes process)" -le $(($(stat_of limit_bytes) + (${EXCESS_MIB:-24} << 20) +
+		$(stat_of metadata_bytes process))) ] ||
 		fail "the process used too much: $(stat_of rss_peak_bytes process)"
 }
 

@@ -113,7 +113,7 @@ verifies_by()
 {
 	local status work rounds=0
 	need_kvm
-	for work in 3000 30000 300000; do
+	for work in 3000 300000 3000000 30000000; do
 		"$GUESTMM" run --control "$TMPDIR/socket" --engine "$1" -m 64M -l 24M --kernel "$PROBE" \
 			share-verify $work >"$WORK/out" 2>"$WORK/err" &
 		pid=$!
