@@ -67,7 +67,7 @@ GMM_FR_SLOW int gmm_fr_get_many(struct gmm_fr r, unsigned caller, unsigned n, ui
 	for (unsigned vain = 0; taken < n && vain < 16;) {
 		unsigned got;
 
-		area = gmm_fr_choose(r, area, caller < GMM_FRAMES_CALLERS);
+		area = gmm_fr_choose(r, caller, area);
 		if (area == GMM_FR_ALL)
 			break;
 		gmm_fr_move(r, c, area * GMM_FRAMES_HUGE);

@@ -295,34 +295,74 @@ static inline void gmm_fr_look(struct gmm_fr r, uint64_t at, struct gmm_fr_found
 	}
 }
 
-/* Finds a partly used area, else a free one, from `from` on and around. */
-static inline uint64_t gmm_fr_find(struct gmm_fr r, uint64_t from, unsigned *kind)
+/* The part of the areas where a caller looks first: as many parts as callers, so that they write
+ * neither to each other's words nor to each other's lines of kinds[]. All of it for one, and for
+ * anyone. */
+struct gmm_fr_home {
+	uint64_t begin, end;
+};
+
+static inline struct gmm_fr_home gmm_fr_home_of(struct gmm_fr r, unsigned caller)
 {
 	uint64_t n_areas = gmm_fr_n_areas(r.n_frames);
-	uint64_t at = from < n_areas ? from : 0;
+	unsigned n_callers = __atomic_load_n(&r.f->n_callers, __ATOMIC_RELAXED);
+	struct gmm_fr_home home = {0, n_areas};
+	uint64_t n_parts = 1, i = 0;
+
+	for (unsigned bits = caller; n_parts < n_callers && n_parts < GMM_FRAMES_CALLERS;
+	     bits /= 2) {
+		n_parts *= 2;
+		i = i * 2 + bits % 2;
+	}
+	if (caller >= GMM_FRAMES_CALLERS || n_areas / n_parts < 8)
+		return home;
+	home.begin = n_areas * i / n_parts & ~UINT64_C(7);
+	if (i + 1 < n_parts)
+		home.end = n_areas * (i + 1) / n_parts & ~UINT64_C(7);
+	return home;
+}
+
+/* Looks around in a home, from `from` on, until it is good enough. */
+static inline void gmm_fr_look_around(struct gmm_fr r, struct gmm_fr_home home, uint64_t from,
+				      struct gmm_fr_found *found)
+{
+	uint64_t at = from >= home.begin && from < home.end ? from : home.begin;
+	uint64_t n_areas = home.end - home.begin;
+
+	for (uint64_t seen = 8; seen < n_areas + 16; seen += 8) {
+		gmm_fr_look(r, at, found);
+		if (found->kind >= GMM_FR_GOOD || (found->kind && seen >= GMM_FR_NEAR) ||
+		    (found->free != GMM_FR_ALL && seen >= GMM_FR_FAR))
+			return;
+		at = (at & ~UINT64_C(7)) + 8;
+		at = at < home.end ? at : home.begin;
+	}
+}
+
+/* Finds a partly used area, else a free one, from `from` on and around: in the caller's home, then
+ * elsewhere. */
+static inline uint64_t gmm_fr_find(struct gmm_fr r, unsigned caller, uint64_t from, unsigned *kind)
+{
+	struct gmm_fr_home home = gmm_fr_home_of(r, caller);
+	struct gmm_fr_home all = {0, gmm_fr_n_areas(r.n_frames)};
 	struct gmm_fr_found found;
 
 	found.part = found.free = GMM_FR_ALL;
 	found.kind = 0;
-	for (uint64_t seen = 8; seen < n_areas + 16; seen += 8) {
-		gmm_fr_look(r, at, &found);
-		if (found.kind >= GMM_FR_GOOD || (found.kind && seen >= GMM_FR_NEAR) ||
-		    (found.free != GMM_FR_ALL && seen >= GMM_FR_FAR))
-			break;
-		at = (at & ~UINT64_C(7)) + 8;
-		at = at < n_areas ? at : 0;
-	}
+	gmm_fr_look_around(r, home, from, &found);
+	if (!found.kind && home.end - home.begin < all.end)
+		gmm_fr_look_around(r, all, home.end, &found);
 	*kind = found.kind;
 	return found.kind ? found.part : found.free;
 }
 
 /* Chooses the area to go on in and reserves it for a caller that may. GMM_FR_ALL: the hints name
  * none. */
-GMM_FR_SLOW uint64_t gmm_fr_choose(struct gmm_fr r, uint64_t from, bool reserve)
+GMM_FR_SLOW uint64_t gmm_fr_choose(struct gmm_fr r, unsigned caller, uint64_t from)
 {
 	for (unsigned i = 0; i < 16; i++) {
 		unsigned kind, real;
-		uint64_t area = gmm_fr_find(r, from, &kind);
+		uint64_t area = gmm_fr_find(r, caller, from, &kind);
 
 		if (area == GMM_FR_ALL)
 			return area;
@@ -334,7 +374,7 @@ GMM_FR_SLOW uint64_t gmm_fr_choose(struct gmm_fr r, uint64_t from, bool reserve)
 			gmm_fr_settle(r, area);
 			continue;
 		}
-		if (!reserve || gmm_fr_kind_cas(r, area, kind, GMM_FR_RESERVED))
+		if (caller >= GMM_FRAMES_CALLERS || gmm_fr_kind_cas(r, area, kind, GMM_FR_RESERVED))
 			return area;
 	}
 	return GMM_FR_ALL;

@@ -295,6 +295,32 @@ START_TEST(callers_stay_apart)
 }
 END_TEST
 
+/* While there is room each has a quarter of all areas to itself. */
+START_TEST(callers_have_homes)
+{
+	struct gmm_frames *f = make_frames(64 * 512);
+	uint64_t frame;
+
+	for (unsigned c = 0; c < 4; c++) {
+		ck_assert_int_eq(gmm_frames_get(f, c, 1, &frame), 0);
+		ck_assert_int_eq(gmm_frames_put(f, c, 1, &frame), 0);
+	}
+	for (unsigned i = 0; i < 8 * 512; i++)
+		for (unsigned c = 0; c < 4; c++) {
+			static const uint64_t quarter[] = {0, 2, 1, 3};
+
+			ck_assert_int_eq(gmm_frames_get(f, c, 1, &frame), 0);
+			if (i >= 512) /* the first area may be one from before the others came */
+				ck_assert_uint_eq(frame / (16 * 512), quarter[c]);
+		}
+	/* and takes from others' where his own is full */
+	for (unsigned i = 0; i < 32 * 512; i++)
+		ck_assert_int_eq(gmm_frames_get(f, 0, 1, &frame), 0);
+	ck_assert_int_eq(gmm_frames_get(f, 0, 1, &frame), -GMM_FRAMES_ENOMEM);
+	free(f);
+}
+END_TEST
+
 /* Partly used areas are filled before a free one is broken. */
 START_TEST(free_areas_are_kept_whole)
 {
@@ -448,6 +474,7 @@ UNIT_MAIN("frames", init_refuses_what_does_not_fit, metadata_stays_below_2_in_10
 	  batches_are_all_or_nothing, bad_puts_change_nothing, a_frame_named_twice_is_returned_once,
 	  huge_frames, orders_are_aligned_and_cost_no_huge_frame,
 	  orders_are_found_wherever_they_are, bad_runs_change_nothing, claims, nothing_stays_hidden,
-	  callers_stay_apart, free_areas_are_kept_whole, classes_say_who_holds_a_frame,
-	  puts_by_another_class_change_nothing, classes_that_do_not_exist_are_refused,
-	  frames_are_passed_from_class_to_class, the_block_may_be_moved)
+	  callers_stay_apart, callers_have_homes, free_areas_are_kept_whole,
+	  classes_say_who_holds_a_frame, puts_by_another_class_change_nothing,
+	  classes_that_do_not_exist_are_refused, frames_are_passed_from_class_to_class,
+	  the_block_may_be_moved)
