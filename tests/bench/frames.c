@@ -1,6 +1,9 @@
 /* gmm_frames against a bare `lock cmpxchg`, glibc's malloc of 4 KiB blocks and a bitmap under a
  * mutex.
  *
+ * usage: bench_frames [BATCHES [anything]]   1: one by one, 2: and batches of 64, 3: and of 512;
+ * alone
+ *
  * Rows: bulk (fill all, free all), repeat (get and put in turn), random (return some of the held
  * frames, chosen at random, get as many again), at several degrees of fullness, one by one and in
  * batches, with one thread and two; then how many huge frames stay free when frames come and go at
@@ -8,7 +11,8 @@
  *
  * A time is CPU time of the thread, an operation is one frame got and put. Each figure is the
  * median of rounds in which all candidates and the floor take turns; `ratio` is that of the round's
- * own floor: the time of two uncontended compare-and-swaps, one to get, one to put.
+ * own floor: the time of two uncontended compare-and-swaps, one to get, one to put, taken by as
+ * many threads at once as the row has: what two CPUs take from each other by themselves is in it.
  */
 #include <guestmm/frames.h>
 #include <limits.h>
@@ -291,9 +295,11 @@ static double run_bulk(struct worker *me, uint64_t share, uint64_t *held)
 {
 	double t = cpu_ns();
 
-	get_many(me->work, me->caller, share, held);
-	put_many(me->work, me->caller, share, held);
-	return (cpu_ns() - t) / (double)share;
+	for (int i = 0; i < 4; i++) {
+		get_many(me->work, me->caller, share, held);
+		put_many(me->work, me->caller, share, held);
+	}
+	return (cpu_ns() - t) / (double)share / 4;
 }
 
 static double run_repeat(struct worker *me)
@@ -365,13 +371,14 @@ static void *worker_main(void *arg)
 	return NULL;
 }
 
-static double run_once(struct work *w, uint64_t seed, double *ratio)
+/* The time of an operation; its ratio to the floor, and the floor. */
+static double run_once(struct work *w, uint64_t seed, double *ratio, double *floor)
 {
 	struct worker workers[MAX_THREADS];
 	pthread_t threads[MAX_THREADS];
 	double ns = 0;
 
-	*ratio = 0;
+	*ratio = *floor = 0;
 	w->rival->reset(w->rival);
 	pthread_barrier_init(&w->barrier, NULL, w->n_threads);
 	for (unsigned i = 0; i < w->n_threads; i++) {
@@ -383,27 +390,58 @@ static double run_once(struct work *w, uint64_t seed, double *ratio)
 		pthread_join(threads[i], NULL);
 		ns += workers[i].ns / w->n_threads;
 		*ratio += workers[i].ns / workers[i].floor / w->n_threads;
+		*floor += workers[i].floor / w->n_threads;
 	}
 	pthread_barrier_destroy(&w->barrier);
 	return ns;
 }
 
-static void run_row(enum shape shape, unsigned percent, unsigned batch, unsigned n_threads)
+static const unsigned percents[] = {0, 50, 90, 99}, batches[] = {1, 64, 512};
+static double found[3][4][3][MAX_THREADS]; /* our ratios: shape, percent, batch, threads */
+static double floors[MAX_THREADS];
+
+static void run_row(enum shape shape, unsigned p, unsigned b, unsigned n_threads)
 {
 	static const char *const names[] = {"bulk", "repeat", "random"};
-	double ns[N_RIVALS][N_ROUNDS], ratio[N_RIVALS][N_ROUNDS];
+	double ns[N_RIVALS][N_ROUNDS], ratio[N_RIVALS][N_ROUNDS], floor[N_RIVALS][N_ROUNDS];
 
 	for (unsigned round = 0; round < N_ROUNDS; round++)
 		for (unsigned i = 0; i < n_rivals; i++) {
-			struct work w = {&rivals[i], shape, percent, batch, n_threads, {{0}}};
+			struct work w = {&rivals[i], shape,	percents[p],
+					 batches[b], n_threads, {{0}}};
 
-			ns[i][round] = run_once(&w, round + 1, &ratio[i][round]);
+			ns[i][round] = run_once(&w, round + 1, &ratio[i][round], &floor[i][round]);
 		}
-	printf("%-7s %3u%% %5u %8u", names[shape], percent, batch, n_threads);
+	printf("%-7s %3u%% %5u %8u", names[shape], percents[p], batches[b], n_threads);
 	for (unsigned i = 0; i < n_rivals; i++)
 		printf("  %9.2f %6.2f", median(ns[i], N_ROUNDS), median(ratio[i], N_ROUNDS));
 	printf("\n");
 	fflush(stdout);
+	found[shape][p][b][n_threads - 1] = median(ratio[0], N_ROUNDS);
+	floors[n_threads - 1] = median(floor[0], N_ROUNDS);
+}
+
+static void goal(const char *what, double is, double at_most)
+{
+	printf("%-62s %5.2f  (at most %.2f)\n", what, is, at_most);
+}
+
+/* What the rows come to. */
+static void print_goals(unsigned n_batches)
+{
+	double one = found[REPEAT][0][0][0];
+
+	printf("\ntwo threads' own compare-and-swaps take %.2f of one's\n", floors[1] / floors[0]);
+	goal("get+put pair, of two compare-and-swaps", one, 1.5);
+	goal("  two threads, of one", found[REPEAT][0][0][1] / one, 1.1);
+	goal("  99 % full, of empty", found[REPEAT][3][0][0] / one, 2);
+	goal("random, 99 % full, of empty", found[RANDOM][3][0][0] / found[RANDOM][0][0][0], 2);
+	if (n_batches < 2)
+		return;
+	goal("batches of 64, of one a frame", found[REPEAT][0][1][0] / one, 0.25);
+	goal("  two threads, of one", found[REPEAT][0][1][1] / found[REPEAT][0][1][0], 1.1);
+	goal("  99 % full, of empty", found[REPEAT][3][1][0] / found[REPEAT][0][1][0], 2);
+	goal("  random, 99 % full, of empty", found[RANDOM][3][1][0] / found[RANDOM][0][1][0], 2);
 }
 
 /* ---- Fragmentation ---- */
@@ -412,11 +450,12 @@ static void run_row(enum shape shape, unsigned percent, unsigned batch, unsigned
  * that gets nothing any more has lost all it held after 60 rounds with a chance of 0.6 where a
  * tenth goes each time: that is then the best that can be had from frames scattered over all areas.
  */
-static void run_fragmentation(unsigned percent, unsigned part, bool scattered, unsigned batch)
+static double fragment(unsigned percent, unsigned part, bool scattered, unsigned batch,
+		       uint64_t seed)
 {
 	struct work w = {&rivals[0], RANDOM, percent, batch, 1, {{0}}};
 	uint64_t *held = malloc(N_FRAMES * sizeof(*held)), keep = N_FRAMES * percent / 100;
-	uint64_t seed = 42, ideal = (N_FRAMES - keep) / GMM_FRAMES_HUGE, before;
+	uint64_t ideal = (N_FRAMES - keep) / GMM_FRAMES_HUGE, n_free;
 
 	if (!held)
 		die("out of memory");
@@ -425,29 +464,41 @@ static void run_fragmentation(unsigned percent, unsigned part, bool scattered, u
 	shuffle(held, scattered ? N_FRAMES : keep, &seed);
 	if (scattered)
 		put_many(&w, 0, N_FRAMES - keep, held + keep);
-	before = gmm_frames_n_free_huge(ours);
 	for (unsigned i = 0; i < 60; i++) {
 		shuffle(held, keep, &seed);
 		put_many(&w, 0, keep * part / 100, held);
 		get_many(&w, 0, keep * part / 100, held);
 	}
-	printf("fragmentation: %u%% full, %u%% of it in turn, batch %u, %s: "
-	       "%llu of %llu huge frames free before, %llu after (%.0f %%)\n",
-	       percent, part, batch, scattered ? "scattered at first" : "filled in order",
-	       (unsigned long long)before, (unsigned long long)ideal,
-	       (unsigned long long)gmm_frames_n_free_huge(ours),
-	       100.0 * (double)gmm_frames_n_free_huge(ours) / (double)ideal);
+	n_free = gmm_frames_n_free_huge(ours);
 	free(held);
+	return 100.0 * (double)n_free / (double)ideal;
+}
+
+static void run_fragmentation(unsigned percent, unsigned part, bool scattered, unsigned batch)
+{
+	double sum = 0, worst = 100;
+
+	for (unsigned i = 0; i < 5; i++) {
+		double x = fragment(percent, part, scattered, batch, 42 + i * 1000);
+
+		sum += x;
+		worst = x < worst ? x : worst;
+	}
+	printf("fragmentation: %u%% full, %u%% of it in turn, batch %2u, %-18s: "
+	       "%5.1f %% of the ideal number of huge frames are free, %.1f at worst\n",
+	       percent, part, batch, scattered ? "scattered at first" : "filled in order", sum / 5,
+	       worst);
+	fflush(stdout);
 }
 
 int main(int argc, char **argv)
 {
-	static const unsigned percents[] = {0, 50, 90, 99}, batches[] = {1, 64, 512};
-	unsigned n_batches = argc > 1 ? (unsigned)atoi(argv[1]) : 3; /* --quick: none */
+	unsigned n_batches = argc > 1 ? (unsigned)atoi(argv[1]) : 3;
 
-	if (argc > 2) /* any second argument: without the rivals */
+	if (n_batches < 1 || n_batches > 3)
+		die("usage: bench_frames [1|2|3 [anything]]");
+	if (argc > 2)
 		n_rivals = 1;
-
 	printf("ns a frame got and put, and its ratio to two compare-and-swaps (%.2f ns)\n",
 	       floor_ns());
 	printf("%-7s %4s %5s %8s", "row", "full", "batch", "threads");
@@ -456,17 +507,18 @@ int main(int argc, char **argv)
 	printf("\n");
 	for (unsigned t = 1; t <= MAX_THREADS; t++)
 		for (unsigned b = 0; b < n_batches; b++) {
-			run_row(BULK, 0, batches[b], t);
+			run_row(BULK, 0, b, t);
 			for (unsigned p = 0; p < 4; p++)
-				run_row(REPEAT, percents[p], batches[b], t);
+				run_row(REPEAT, p, b, t);
 			for (unsigned p = 0; p < 4; p++)
-				run_row(RANDOM, percents[p], batches[b], t);
+				run_row(RANDOM, p, b, t);
 		}
-	for (unsigned scattered = 0; scattered < 2; scattered++)
-		for (unsigned percent = 50; percent <= 90; percent += 40) {
-			run_fragmentation(percent, 10, scattered, 1);
-			run_fragmentation(percent, 20, scattered, 1);
-			run_fragmentation(percent, 20, scattered, 64);
-		}
+	print_goals(n_batches);
+	for (unsigned percent = 50; percent <= 90; percent += 40)
+		for (unsigned part = 10; part <= 20; part += 10)
+			for (unsigned b = 0; b < 2; b++) {
+				run_fragmentation(percent, part, false, batches[b]);
+				run_fragmentation(percent, part, true, batches[b]);
+			}
 	return 0;
 }
