@@ -26,6 +26,7 @@ struct gmm_fr {
 #define GMM_FR_PLANES 3u    /* class (two bits), tied: frames_class.h */
 #define GMM_FR_NEAR   256u  /* areas among which the fullest is chosen */
 #define GMM_FR_FAR    1024u /* areas to look through before a free one is broken */
+#define GMM_FR_FEW    32u   /* see gmm_fr_is_worth_leaving() */
 #define GMM_FR_GOOD   224u  /* kind of an area full enough to look no further */
 #define GMM_FR_TRIES  1024u
 #define GMM_FR_ALL    (~UINT64_C(0))
@@ -271,14 +272,25 @@ struct gmm_fr_found {
 	unsigned kind;	     /* of part */
 };
 
+/* The kinds of the eight areas around `at`; FREE for those that do not exist. */
+static inline uint64_t gmm_fr_eight(struct gmm_fr r, uint64_t at)
+{
+	const uint8_t *first = gmm_fr_kinds(r) + (at & ~UINT64_C(7));
+
+	return gmm_fr_load((const uint64_t *)(const void *)first);
+}
+
 /* Looks at those of the eight areas around `at` that are not before it and exist. */
 static inline void gmm_fr_look(struct gmm_fr r, uint64_t at, struct gmm_fr_found *found)
 {
 	const uint8_t *kinds = gmm_fr_kinds(r);
 	uint64_t end = gmm_fr_n_areas(r.n_frames), first = at & ~UINT64_C(7);
-	uint64_t eight = gmm_fr_load((const uint64_t *)(const void *)(kinds + first));
+	uint64_t eight = gmm_fr_eight(r, at);
 
-	if (eight == GMM_FR_ALL || (found->kind >= 128 && !(eight & UINT64_C(0x8080808080808080))))
+	if (!eight && found->free == GMM_FR_ALL)
+		found->free = at;
+	if (!eight || eight == GMM_FR_ALL ||
+	    (found->kind >= 128 && !(eight & UINT64_C(0x8080808080808080))))
 		return;
 	for (end = first + 8 < end ? first + 8 : end; at < end; at++) {
 		unsigned kind = __atomic_load_n(&kinds[at], __ATOMIC_RELAXED);
@@ -339,6 +351,29 @@ static inline void gmm_fr_look_around(struct gmm_fr r, struct gmm_fr_home home, 
 	}
 }
 
+/* Are more than a few areas outside the home partly used? Those few are where others come and go
+ * just now: to take there as well costs both of them more than a free area is worth. To look costs
+ * them something, too: it is done again when frames for a 32nd of the home have been got. */
+static inline bool gmm_fr_is_worth_leaving(struct gmm_fr r, unsigned caller,
+					   struct gmm_fr_home home)
+{
+	uint64_t n_areas = gmm_fr_n_areas(r.n_frames), at = home.end, n_part = 0;
+	uint64_t n_home = home.end - home.begin, n = n_areas - n_home;
+	uint64_t n_got = gmm_fr_load(&gmm_fr_caller(r, caller)->n_got) / GMM_FRAMES_HUGE;
+
+	if (n_got % (1 + n_home / GMM_FR_FEW))
+		return false;
+	n = n < GMM_FR_FAR ? n : GMM_FR_FAR;
+	for (uint64_t i = 0; i < n; i += 8, at += 8) {
+		uint64_t eight;
+
+		at = at < n_areas ? at : 0;
+		for (eight = gmm_fr_eight(r, at); eight && ~eight; eight >>= 8)
+			n_part += (eight & 255) - 1 < GMM_FR_PART_MAX;
+	}
+	return n_part > n / GMM_FR_FEW;
+}
+
 /* Finds a partly used area, else a free one, from `from` on and around: in the caller's home, then
  * elsewhere. */
 static inline uint64_t gmm_fr_find(struct gmm_fr r, unsigned caller, uint64_t from, unsigned *kind)
@@ -350,7 +385,8 @@ static inline uint64_t gmm_fr_find(struct gmm_fr r, unsigned caller, uint64_t fr
 	found.part = found.free = GMM_FR_ALL;
 	found.kind = 0;
 	gmm_fr_look_around(r, home, from, &found);
-	if (!found.kind && home.end - home.begin < all.end)
+	if (!found.kind && home.end - home.begin < all.end &&
+	    (found.free == GMM_FR_ALL || gmm_fr_is_worth_leaving(r, caller, home)))
 		gmm_fr_look_around(r, all, home.end, &found);
 	*kind = found.kind;
 	return found.kind ? found.part : found.free;
