@@ -2,7 +2,7 @@
 #include "clean.h"
 
 #define CLEAN_SWEEP 4096u /* pages looked at in one dispatch */
-#define CLEAN_AHEAD 512u  /* slots that one dispatch may take */
+#define CLEAN_AHEAD 192u  /* slots that one dispatch may take */
 
 uint64_t clean_metadata_bytes(const struct gmm_space *s, const struct gmm_store_stats *io)
 {
@@ -22,32 +22,38 @@ static uint64_t clean_policy_bytes(const struct gmm_space *s)
 	return now > most ? now : most;
 }
 
-/* How many slots the store may use. A 32nd of the bound is left; bookkeeping that is there already
- * costs nothing more. */
+/* How many slots have this much bookkeeping. */
+static uint64_t clean_slots(const struct gmm_store_stats *io, uint64_t bytes)
+{
+	return bytes * io->n_slots_high / io->metadata_bytes;
+}
+
+/* How many slots the store may use: a 32nd of the bound is left for when the policy has most. While
+ * it has less, slots that are there already and others may be used until a 48th is left; slots that
+ * were given out do not go again, so what they take is looked at, and not how many are in use. */
 static uint64_t clean_max_slots(const struct gmm_space *s, const struct gmm_store_stats *io)
 {
-	uint64_t bound = s->pages.n_pages * METADATA_BYTES_MAX, max = UINT64_MAX;
+	uint64_t bound = s->pages.n_pages * METADATA_BYTES_MAX, max = UINT64_MAX, there;
 	uint64_t others = s->pages.n_pages * sizeof(uint64_t) + taken_bytes(&s->taken) +
 			  clean_policy_bytes(s) + bound / 32;
+	uint64_t others_now = clean_metadata_bytes(s, io) - io->metadata_bytes + bound / 48;
 
-	if (io->n_slots_high)
-		max = (bound > others ? bound - others : 0) * io->n_slots_high / io->metadata_bytes;
-	if (max < io->n_slots_high)
-		max = io->n_slots_high;
+	if (io->n_slots_high) {
+		max = clean_slots(io, bound > others ? bound - others : 0);
+		there = clean_slots(io, bound > others_now ? bound - others_now : 0);
+		max = max > there ? max : there;
+	}
 	if (io->n_slots && max > io->n_slots - io->n_slots / 16)
 		max = io->n_slots - io->n_slots / 16;
 	return max;
 }
 
 /* Slots by which the store is short, with what may be written before the next look. */
-static uint64_t clean_missing(const struct gmm_space *s)
+static uint64_t clean_missing(const struct gmm_space *s, const struct gmm_store_stats *io)
 {
-	struct gmm_store_stats io = {0};
-	uint64_t max, want;
+	uint64_t max = clean_max_slots(s, io);
+	uint64_t want = io->n_slots_used + (max / 64 < CLEAN_AHEAD ? max / 64 : CLEAN_AHEAD);
 
-	s->store->ops->stats(s->store, &io);
-	max = clean_max_slots(s, &io);
-	want = io.n_slots_used + (max / 32 < CLEAN_AHEAD ? max / 32 : CLEAN_AHEAD);
 	return want > max ? want - max : 0;
 }
 
@@ -90,16 +96,18 @@ bool clean_may_keep(const struct gmm_space *s)
 
 void clean_balance(struct gmm_space *s)
 {
-	uint64_t n_missing;
+	uint64_t bound = s->pages.n_pages * METADATA_BYTES_MAX, n_missing;
+	struct gmm_store_stats io = {0};
 
 	if (!s->store || !s->store->ops->holds || !s->pages.n_pages)
 		return;
-	n_missing = clean_missing(s);
+	s->store->ops->stats(s->store, &io);
+	n_missing = clean_missing(s, &io);
 	s->clean.has_room = n_missing == 0;
-	if (s->clean.has_room) { /* copies may come now: one sweep if they must go */
+	if (n_missing || clean_metadata_bytes(s, &io) > bound - bound / 32)
+		clean_trim_policy(s);
+	if (s->clean.has_room) /* copies may come now: one sweep if they must go */
 		s->clean.n_left = s->pages.n_pages;
-		return;
-	}
-	clean_trim_policy(s);
-	clean_give_up(s, n_missing);
+	else
+		clean_give_up(s, n_missing);
 }

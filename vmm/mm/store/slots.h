@@ -17,7 +17,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define SLOTS_SPARE 512u
+#define SLOTS_SPARE 128u
 
 struct slots {
 	uint64_t n;
