@@ -98,7 +98,15 @@ struct gmm_stats {
 	uint64_t evicting_bytes;
 	uint64_t poisoned_pages;
 	struct {
-		uint64_t demand_zero, swap_in, rescue, prefetched, prefetch_used, poison;
+		uint64_t demand_zero, swap_in, rescue;
+		/* Pages that came along before anybody asked: zeros beside a first touch, and
+		 * what was read ahead of a touch and came before it. */
+		uint64_t prefetched;
+		/* Pages whose reads were begun on a guess; of these, prefetch_used are known to
+		 * have been touched, by a fault or because what read them went on behind them, and
+		 * prefetch_wasted were evicted before that was known. */
+		uint64_t read_ahead, prefetch_used, prefetch_wasted;
+		uint64_t poison;
 		uint64_t p50_ns, p99_ns, max_ns; /* from the event's reading to the page in place */
 	} faults;
 	struct {

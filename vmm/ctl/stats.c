@@ -16,13 +16,15 @@ static json_int_t num(uint64_t v)
 
 static json_t *faults_json(const struct run_stats *st)
 {
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "demand_zero",
-			 num(st->mm.faults.demand_zero), "swap_in", num(st->mm.faults.swap_in),
-			 "rescue", num(st->mm.faults.rescue), "prefetched",
-			 num(st->mm.faults.prefetched), "invalid", num(st->guest_faults.invalid),
-			 "p50_ns", num(st->mm.faults.p50_ns), "p99_ns", num(st->mm.faults.p99_ns),
-			 "max_ns", num(st->mm.faults.max_ns), "prefetch_used",
-			 num(st->mm.faults.prefetch_used), "poison", num(st->mm.faults.poison));
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
+			 "demand_zero", num(st->mm.faults.demand_zero), "swap_in",
+			 num(st->mm.faults.swap_in), "rescue", num(st->mm.faults.rescue),
+			 "prefetched", num(st->mm.faults.prefetched), "invalid",
+			 num(st->guest_faults.invalid), "p50_ns", num(st->mm.faults.p50_ns),
+			 "p99_ns", num(st->mm.faults.p99_ns), "max_ns", num(st->mm.faults.max_ns),
+			 "prefetch_used", num(st->mm.faults.prefetch_used), "prefetch_wasted",
+			 num(st->mm.faults.prefetch_wasted), "read_ahead",
+			 num(st->mm.faults.read_ahead), "poison", num(st->mm.faults.poison));
 }
 
 static json_t *reclaim_json(const struct gmm_stats *mm)

@@ -21,7 +21,8 @@ void latency_add(struct latency *l, uint64_t ns);
 uint64_t latency_at(const struct latency *l, unsigned per_mille);
 
 struct counters {
-	uint64_t demand_zero, swap_in, rescue, prefetched, prefetch_used, poison;
+	uint64_t demand_zero, swap_in, rescue, prefetched, poison;
+	uint64_t read_ahead, prefetch_used, prefetch_wasted;
 	uint64_t evicted, zero, clean, written, dropped, busy, failed, free_taken;
 	struct latency latency;
 };

@@ -12,6 +12,7 @@
 
 #include "clean.h"
 #include "fault.h"
+#include "read.h"
 #include "reclaim.h"
 #include "space.h"
 
@@ -28,7 +29,7 @@
 
 static bool dispatch_install_read(struct gmm_space *s, struct transfer *x)
 {
-	if (fault_read_ended(s, x))
+	if (read_ended(s, x))
 		return true;
 	x->next = s->transfers.ready;
 	s->transfers.ready = x->index;
@@ -296,6 +297,7 @@ static int dispatch_locked(struct gmm_space *s, unsigned ready)
 	clean_balance(s);
 	more = dispatch_relieve(s) || reclaim_balance(s);
 	reaped_late = dispatch_settle(s);
+	more |= prefetch_run(s);
 	s->idle_due = reaped || reaped_late || n_read || more;
 	if (s->idle_due)
 		dispatch_restock(s, DISPATCH_RESERVE / 2);

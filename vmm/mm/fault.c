@@ -1,22 +1,19 @@
 /* Faults: see fault.h.
  *
  * By the page's state: EMPTY and BALLOONED get zeros, SWAPPED a read, EVICTING is rescued from
- * its bay slot without waiting for I/O, FILLING is already on its way. Neighbours come along
- * where a stream shows that faults run in order and frames are not short.
+ * its bay slot without waiting for I/O, FILLING is already on its way. Where first touches run in
+ * order and frames are not short neighbours get zeros at once.
  */
 #include "fault.h"
 
 #include <errno.h>
-#include <string.h>
 
-#include "clean.h"
 #include "fatal.h"
+#include "read.h"
 #include "trace.h"
 
 #define FAULT_AROUND_MAX 64u /* zero pages for one fault */
 #define FAULT_GOES_ON	 4u  /* zero pages for the first fault of a stream that was forgotten */
-#define FAULT_AHEAD_MAX	 32u /* swapped pages read for one fault */
-#define FAULT_TRIES	 2   /* more of a read that the device fails */
 
 /* How many pages may come along without making frames short: never more than a quarter of
  * what is free. */
@@ -41,8 +38,8 @@ static uint32_t fault_run(const struct gmm_space *s, page_no p, uint32_t n,
 	return len;
 }
 
-static void fault_resident(struct gmm_space *s, page_no p, uint64_t slot, unsigned flags,
-			   enum gmm_policy_why why)
+void fault_resident(struct gmm_space *s, page_no p, uint64_t slot, unsigned flags,
+		    enum gmm_policy_why why)
 {
 	struct gmm_policy *policy = space_policy(s);
 	page_word old = space_word(s, p), w = page_make(GMM_PAGE_RESIDENT, slot);
@@ -128,76 +125,15 @@ static enum fault_outcome fault_zero(struct gmm_space *s, const struct fault *f)
 	return done ? fault_zero_done(s, f, done) : FAULT_WAIT;
 }
 
-/* A transfer that reads page p, not submitted yet; NULL: no frame or no transfer. */
-static struct transfer *fault_prepare_read(struct gmm_space *s, page_no p)
-{
-	const struct region *r = layout_find_page(&s->layout, p);
-	struct transfer *x = transfer_get(&s->transfers, TRANSFER_READ);
-
-	if (!x)
-		return NULL;
-	x->slot = bay_get_any(&s->bay);
-	if (x->slot == BAY_NONE) {
-		transfer_put(&s->transfers, x);
-		return NULL;
-	}
-	x->page = p;
-	x->store = r->kind == REGION_WINDOW ? r->backing : s->store;
-	x->io.verb = GMM_STORE_READ;
-	x->io.slot = page_payload(space_word(s, p));
-	x->io.page = bay_hva(&s->bay, x->slot);
-	x->begun_ns = now_ns();
-	s->bay.entries[x->slot].page = p;
-	s->bay.entries[x->slot].stage = BAY_READING;
-	s->bay.entries[x->slot].transfer = x->index;
-	return x;
-}
-
-static void fault_drop_read(struct gmm_space *s, struct transfer *x)
-{
-	bay_put_dirty(&s->bay, x->slot);
-	transfer_put(&s->transfers, x);
-}
-
-/* Submits n prepared reads; their pages become FILLING. */
-static int fault_submit(struct gmm_space *s, struct transfer *const *xs, unsigned n)
-{
-	unsigned stamps[FAULT_AHEAD_MAX];
-	int ret;
-
-	for (unsigned i = 0; i < n; i++)
-		stamps[i] = page_stamp(space_word(s, xs[i]->page));
-	ret = transfer_submit(xs, n);
-	if (ret) {
-		for (unsigned i = 0; i < n; i++)
-			fault_drop_read(s, xs[i]);
-		return ret;
-	}
-	/* Even where the store ended it inside submit(), nobody looks before reap(). */
-	for (unsigned i = 0; i < n; i++)
-		page_change(&s->pages, xs[i]->page, space_word(s, xs[i]->page),
-			    page_with_stamp(page_make(GMM_PAGE_FILLING, xs[i]->index), stamps[i]));
-	return 0;
-}
-
 static enum fault_outcome fault_read(struct gmm_space *s, const struct fault *f)
 {
-	struct stream *st = streams_meet(&s->streams, f->page, fault_window(s, FAULT_AHEAD_MAX));
-	uint32_t n = fault_run(s, f->page, st->window, GMM_PAGE_SWAPPED);
-	struct transfer *xs[FAULT_AHEAD_MAX];
-	unsigned have = 0;
+	struct transfer *x = read_begin(s, f->page);
 
-	while (have < n && (xs[have] = fault_prepare_read(s, f->page + have)) != NULL) {
-		xs[have]->prefetch = have > 0;
-		have++;
-	}
-	streams_advance(st, f->page + (have ? have : 1));
-	if (have == 0)
+	if (!x)
 		return FAULT_WAIT;
-	if (fault_submit(s, xs, have))
-		return FAULT_WAIT;
-	xs[0]->begun_ns = f->since_ns;
-	xs[0]->n_waiters = f->tid ? 1 : 0;
+	x->begun_ns = f->since_ns;
+	x->n_waiters = f->tid ? 1 : 0;
+	prefetch_fault(s, f->page, f->tid);
 	return FAULT_STARTED;
 }
 
@@ -252,6 +188,7 @@ enum fault_outcome fault_rescue(struct gmm_space *s, page_no p, enum gmm_policy_
 	CHECK(ret != -EEXIST, "page %u was mapped behind the library's back", p);
 	if (ret)
 		return FAULT_WAIT;
+	prefetch_rescued(s, page_flags(space_word(s, p)));
 	fault_resident(s, p, GMM_SLOT_NONE, why == GMM_POLICY_RESCUE ? PAGE_HOT : 0, why);
 	return FAULT_SERVED;
 }
@@ -263,9 +200,8 @@ static enum fault_outcome fault_filling(struct gmm_space *s, const struct fault 
 	if (f->tid)
 		x->n_waiters++;
 	if (x->prefetch) {
-		x->prefetch = 0;
 		x->begun_ns = f->since_ns;
-		s->counters.prefetch_used++;
+		prefetch_touched(s, x);
 	}
 	return FAULT_STARTED;
 }
@@ -315,101 +251,9 @@ enum fault_outcome fault_serve(struct gmm_space *s, const struct fault *f)
 	return FAULT_SERVED;
 }
 
-/* Did the page leave so lately that it should not have? */
-static bool fault_is_refault(const struct gmm_space *s, unsigned stamp)
+bool fault_is_refault(const struct gmm_space *s, unsigned stamp)
 {
 	uint64_t n_evictions = space_evictions_since(s, stamp);
 
 	return n_evictions && n_evictions < atomic_load(&s->pool->limit_pages);
-}
-
-static void fault_read_lost(struct gmm_space *s, struct transfer *x)
-{
-	page_no p = x->page;
-
-	page_change(&s->pages, p, space_word(s, p), page_make(GMM_PAGE_POISONED, 0));
-	if (x->store == s->store)
-		s->store->ops->release(s->store, &x->io.slot, 1);
-	space_event(s, GMM_EVENT_POISONED, p, x->io.result, 0);
-	if (x->n_waiters) {
-		s->counters.poison++;
-		space_event(s, GMM_EVENT_POISON_TOUCHED, p, x->io.result, 0);
-	}
-	engine_poison(&s->engine, space_hva(s, p));
-	bay_put_dirty(&s->bay, x->slot);
-}
-
-/* A host that is short of something for a while costs no page: such a read is tried again until
- * it ends in another way. A device's error is tried again a few times. */
-static bool fault_is_worth_a_try(struct transfer *x)
-{
-	switch (-x->io.result) {
-	case ENOMEM:
-	case EAGAIN:
-	case EINTR:
-		return true;
-	case EIO:
-		return x->n_tries < FAULT_TRIES;
-	default:
-		return false;
-	}
-}
-
-/* Waits for the next call first. True: the read is under way again. */
-static bool fault_read_again(struct transfer *x)
-{
-	if (x->again && transfer_submit(&x, 1) == 0) {
-		x->again = 0;
-		x->n_tries++;
-		return true;
-	}
-	x->again = 1;
-	return false;
-}
-
-/* The content goes where the guest can see it. */
-static int fault_install(struct gmm_space *s, struct transfer *x)
-{
-	unsigned stamp = page_stamp(space_word(s, x->page));
-	bool refault = fault_is_refault(s, stamp);
-	uint64_t slot = x->io.slot;
-	int ret;
-
-	if (x->discard)
-		memset(x->io.page, 0, GMM_PAGE_BYTES);
-	ret = s->engine.ops->install(&s->engine, space_hva(s, x->page), x->slot);
-	CHECK(ret != -EEXIST, "page %u was mapped behind the library's back", x->page);
-	if (ret)
-		return ret;
-	if (x->store == s->store && (x->discard || !clean_may_keep(s))) {
-		s->store->ops->release(s->store, &slot, 1);
-		slot = GMM_SLOT_NONE;
-	}
-	fault_resident(s, x->page, slot,
-		       (refault ? PAGE_HOT : 0) | (x->prefetch ? PAGE_PREFETCHED : 0),
-		       x->prefetch ? GMM_POLICY_PREFETCH
-		       : refault   ? GMM_POLICY_REFAULT
-				   : GMM_POLICY_SWAP_IN);
-	return 0;
-}
-
-bool fault_read_ended(struct gmm_space *s, struct transfer *x)
-{
-	if (x->io.result && !x->discard) {
-		if (fault_is_worth_a_try(x))
-			return fault_read_again(x);
-		fault_read_lost(s, x);
-	} else if (fault_install(s, x)) {
-		return false; /* still pinned by the read that has just ended */
-	} else if (x->prefetch) {
-		s->counters.prefetched++;
-	} else {
-		s->counters.swap_in++;
-		latency_add(&s->counters.latency, now_ns() - x->begun_ns);
-	}
-	if (x->n_waiters)
-		stall_change(&s->stall, now_ns(), -(int32_t)x->n_waiters);
-	transfer_put(&s->transfers, x);
-	space_changed(s);
-	return true;
 }

@@ -18,9 +18,12 @@ struct fault {
 
 enum fault_outcome fault_serve(struct gmm_space *s, const struct fault *f);
 
-/* A read ended: puts the page in place, or marks it as lost. False: the page cannot
- * be put in place just now, call again. */
-bool fault_read_ended(struct gmm_space *s, struct transfer *x);
+/* The page's content is in place: its word says so, the policy knows it. */
+void fault_resident(struct gmm_space *s, page_no p, uint64_t slot, unsigned flags,
+		    enum gmm_policy_why why);
+
+/* Did a page with this stamp leave so lately that it should not have? */
+bool fault_is_refault(const struct gmm_space *s, unsigned stamp);
 
 /* Brings an EVICTING page back. FAULT_WAIT: no frame for the copy that a pinned one needs. */
 enum fault_outcome fault_rescue(struct gmm_space *s, page_no p, enum gmm_policy_why why);

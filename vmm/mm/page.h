@@ -26,6 +26,7 @@
 enum page_flag {
 	PAGE_PREFETCHED = 1, /* brought in on a guess, no touch seen yet */
 	PAGE_HOT = 2,	     /* came back soon, or was rescued, since it became resident */
+	PAGE_AHEAD = 4,	     /* read on a guess, and not known to have been of use. EVICTING, too */
 };
 
 typedef struct {

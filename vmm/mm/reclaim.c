@@ -109,7 +109,10 @@ static void reclaim_extracted(struct gmm_space *s, page_no p, bay_slot slot)
 	char *page = bay_hva(&s->bay, slot);
 
 	page_change(&s->pages, p, w,
-		    page_with_stamp(page_make(GMM_PAGE_EVICTING, slot), space_stamp(s)));
+		    page_with_stamp(page_with_flags(page_make(GMM_PAGE_EVICTING, slot),
+						    page_flags(w) & PAGE_AHEAD),
+				    space_stamp(s)));
+	prefetch_evicted(s, page_flags(w));
 	s->counters.evicted++;
 	if (page_is_zero(page)) {
 		reclaim_release(s, old);
@@ -140,6 +143,7 @@ static void reclaim_drop(struct gmm_space *s, const struct region *r, page_no p,
 		return;
 	}
 	for (unsigned i = 0; i < n; i++) {
+		prefetch_evicted(s, page_flags(space_word(s, p + i)));
 		s->counters.evicted++;
 		s->counters.dropped++;
 		reclaim_swapped(s, p + i, p + i - r->first);

@@ -173,6 +173,7 @@ int gmm_space_new(const struct gmm_space_config *given, struct gmm_space **out)
 	space_init_locks(s);
 	transfers_init(&s->transfers);
 	streams_init(&s->streams);
+	prefetch_init(&s->prefetch);
 	stall_init(&s->stall, config->n_vcpus, now_ns());
 	thrash_init(&s->thrash, now_ns(), limit);
 	ret = space_setup(s, config);

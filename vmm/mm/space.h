@@ -17,10 +17,11 @@
 #include "engine/engine.h"
 #include "huge.h"
 #include "layout.h"
+#include "prefetch.h"
 #include "stall.h"
 #include "streams.h"
-#include "thrash.h"
 #include "taken.h"
+#include "thrash.h"
 
 #define SPACE_TRANSFERS 2048u
 /* Transfers that writes may have, reads find the rest: what a disk does in half a millisecond, as
@@ -97,7 +98,8 @@ struct gmm_space {
 	uint32_t n_staged;
 	struct waiting waiting[SPACE_WAITING];
 	uint32_t n_waiting;
-	struct streams streams;
+	struct streams streams; /* first touches */
+	struct prefetch prefetch;
 
 	struct { /* the store refused a page: try again later, a few at a time */
 		bool blocked;
@@ -107,8 +109,8 @@ struct gmm_space {
 	} block;
 	struct { /* see clean.h */
 		bool has_room;
-		page_no hand;	     /* where the sweep goes on */
-		uint64_t n_left;     /* pages it has still to look at */
+		page_no hand;	       /* where the sweep goes on */
+		uint64_t n_left;       /* pages it has still to look at */
 		uint64_t trimmed_at; /* evictions when the policy was trimmed */
 	} clean;
 	uint64_t reclaim_asked; /* pages, by gmm_space_reclaim() */

@@ -44,7 +44,9 @@ static void stats_counters(const struct counters *c, struct gmm_stats *out)
 	out->faults.swap_in = c->swap_in;
 	out->faults.rescue = c->rescue;
 	out->faults.prefetched = c->prefetched;
+	out->faults.read_ahead = c->read_ahead;
 	out->faults.prefetch_used = c->prefetch_used;
+	out->faults.prefetch_wasted = c->prefetch_wasted;
 	out->faults.poison = c->poison;
 	out->faults.p50_ns = latency_at(&c->latency, 500);
 	out->faults.p99_ns = latency_at(&c->latency, 990);

@@ -1,4 +1,4 @@
-/* Streams: which faults run in order, so that their neighbours can be brought along.
+/* Streams: which first touches run in order, so that their neighbours get zeros along with them.
  *
  * A handful of remembered positions. A fault at a remembered position extends that
  * stream and doubles its window; any other fault starts one with a window of a single page
