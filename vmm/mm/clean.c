@@ -2,7 +2,7 @@
 #include "clean.h"
 
 #define CLEAN_SWEEP 4096u /* pages looked at in one dispatch */
-#define CLEAN_AHEAD 192u  /* slots that one dispatch may take */
+#define CLEAN_AHEAD (SPACE_WRITES_IDLE + SPACE_WRITES_MAX) /* slots that one dispatch may take */
 
 uint64_t clean_metadata_bytes(const struct gmm_space *s, const struct gmm_store_stats *io)
 {
@@ -10,39 +10,29 @@ uint64_t clean_metadata_bytes(const struct gmm_space *s, const struct gmm_store_
 	       (s->policy ? s->policy_ops->metadata_bytes(s->policy) : 0);
 }
 
-/* What the policy has, or may yet come to: six bytes for a resident page while it moves them
- * through its queues, beside one and a half for each page. Slots that have been given out by then
+/* What the policy has, or may yet come to: four and a half bytes for a resident page while it moves
+ * them through its queues, and one and a half for each page. Slots that have been given out by then
  * do not go again. Where more than a quarter of memory is resident there is less to swap. */
 static uint64_t clean_policy_bytes(const struct gmm_space *s)
 {
 	uint64_t now = s->policy ? s->policy_ops->metadata_bytes(s->policy) : 0;
 	uint64_t n = s->pages.n_pages, limit = atomic_load(&s->pool->limit_pages);
-	uint64_t most = n * 3 / 2 + (limit < n / 4 ? limit : n / 4) * 6;
+	uint64_t most = n * 3 / 2 + (limit < n / 4 ? limit : n / 4) * 9 / 2;
 
 	return now > most ? now : most;
 }
 
-/* How many slots have this much bookkeeping. */
-static uint64_t clean_slots(const struct gmm_store_stats *io, uint64_t bytes)
-{
-	return bytes * io->n_slots_high / io->metadata_bytes;
-}
-
-/* How many slots the store may use: a 32nd of the bound is left for when the policy has most. While
- * it has less, slots that are there already and others may be used until a 48th is left; slots that
- * were given out do not go again, so what they take is looked at, and not how many are in use. */
+/* How many slots the store may use; a 64th of the bound is left. Slots that are there already cost
+ * nothing more, unless more than may be are there: as free ones lie scattered, writes that want to
+ * lie side by side would go on beyond, a few each time. */
 static uint64_t clean_max_slots(const struct gmm_space *s, const struct gmm_store_stats *io)
 {
-	uint64_t bound = s->pages.n_pages * METADATA_BYTES_MAX, max = UINT64_MAX, there;
+	uint64_t bound = s->pages.n_pages * METADATA_BYTES_MAX, max = UINT64_MAX;
 	uint64_t others = s->pages.n_pages * sizeof(uint64_t) + taken_bytes(&s->taken) +
-			  clean_policy_bytes(s) + bound / 32;
-	uint64_t others_now = clean_metadata_bytes(s, io) - io->metadata_bytes + bound / 48;
+			  clean_policy_bytes(s) + bound / 64;
 
-	if (io->n_slots_high) {
-		max = clean_slots(io, bound > others ? bound - others : 0);
-		there = clean_slots(io, bound > others_now ? bound - others_now : 0);
-		max = max > there ? max : there;
-	}
+	if (io->n_slots_high)
+		max = (bound > others ? bound - others : 0) * io->n_slots_high / io->metadata_bytes;
 	if (io->n_slots && max > io->n_slots - io->n_slots / 16)
 		max = io->n_slots - io->n_slots / 16;
 	return max;
@@ -52,7 +42,7 @@ static uint64_t clean_max_slots(const struct gmm_space *s, const struct gmm_stor
 static uint64_t clean_missing(const struct gmm_space *s, const struct gmm_store_stats *io)
 {
 	uint64_t max = clean_max_slots(s, io);
-	uint64_t want = io->n_slots_used + (max / 64 < CLEAN_AHEAD ? max / 64 : CLEAN_AHEAD);
+	uint64_t want = io->n_slots_used + (max / 16 < CLEAN_AHEAD ? max / 16 : CLEAN_AHEAD);
 
 	return want > max ? want - max : 0;
 }

@@ -9,6 +9,10 @@
 
 #define MIN_CAPACITY 1024u
 
+/* A full ring grows by this share where fewer entries than that are dead: so its capacity is at
+ * most 17/16 * 16/15 of the pages that were in it, or 4.54 bytes a page. */
+#define RING_SLACK 16u
+
 /* While a ring is swept: the page's newest entry has been met. */
 #define SEEN 3u
 
@@ -130,7 +134,7 @@ static void ring_sweep(struct queue_set *set, unsigned q)
 /* Makes a full ring larger: what stands before its end moves to the new end. */
 static void ring_grow(const struct queue_set *set, struct queue_ring *r)
 {
-	uint64_t capacity = r->capacity + r->capacity / 4;
+	uint64_t capacity = r->capacity + r->capacity / RING_SLACK;
 	uint64_t n_tail = r->capacity - r->head;
 
 	if (capacity > max_capacity(set))
@@ -146,8 +150,8 @@ static void ring_make_room(struct queue_set *set, unsigned q)
 
 	if (r->n < r->capacity)
 		return;
-	/* A sweep looks at every entry: worth it where it frees one in eight. */
-	if (r->n - r->n_pages >= r->capacity / 8 || r->capacity == max_capacity(set))
+	/* A sweep looks at every entry: worth it where it frees some. */
+	if (r->n - r->n_pages >= r->capacity / RING_SLACK || r->capacity == max_capacity(set))
 		ring_sweep(set, q);
 	else
 		ring_grow(set, r);
