@@ -62,4 +62,19 @@ static inline int unit_run(const char *name, const TTest *const *tests, size_t n
 		exit(77);                                                                          \
 	} while (0)
 
+/* For tests of huge frames: the library makes none where the host's kernel does not say that it
+ * gives huge pages. */
+static inline void unit_need_huge_pages(void)
+{
+	FILE *f = fopen("/sys/kernel/mm/transparent_hugepage/enabled", "re");
+	char text[128] = "";
+
+	if (f && !fgets(text, sizeof(text), f))
+		text[0] = '\0';
+	if (f)
+		fclose(f);
+	if (!text[0] || strstr(text, "[never]"))
+		UNIT_SKIP("this host gives no huge pages");
+}
+
 #endif

@@ -12,24 +12,11 @@
 
 static int pagemap_fd = -1;
 
-static void need_huge_pages(void)
-{
-	FILE *f = fopen("/sys/kernel/mm/transparent_hugepage/enabled", "re");
-	char text[128] = "";
-
-	if (f && !fgets(text, sizeof(text), f))
-		text[0] = '\0';
-	if (f)
-		fclose(f);
-	if (!text[0] || strstr(text, "[never]"))
-		UNIT_SKIP("this host gives no huge pages");
-}
-
 static struct vm *huge_vm(uint64_t mem_mib, uint64_t limit_mib)
 {
 	struct vm *vm;
 
-	need_huge_pages();
+	unit_need_huge_pages();
 	vm = vm_new(GMM_ENGINE_MOVE, NULL, mem_mib, limit_mib, mem_mib);
 
 	for (uint64_t p = 0; p < BLOCK + 1; p++)

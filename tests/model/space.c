@@ -382,6 +382,7 @@ END_TEST
 
 START_TEST(huge_frames_keep_every_page)
 {
+	unit_need_huge_pages();
 	model_run(GMM_ENGINE_MOVE, (struct model){.huge = true});
 	model_run(GMM_ENGINE_MOVE, (struct model){.huge = true, .alone = true});
 	model_run(GMM_ENGINE_MOVE, (struct model){.huge = true, .alone = true, .fail_one_in = 997});

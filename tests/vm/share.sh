@@ -193,11 +193,16 @@ more_than()
 	[ "$(number ballooned_bytes)" -gt "$1" ]
 }
 
+left_free()
+{
+	[ "$(number guest_free_bytes)" -ge "$1" ]
+}
+
 test_auto()
 {
 	start -m 256M -b auto touch --bytes 32M --passes 1000000000
 	wait_for 20 more_than $((150 << 20)) || fail "the balloon holds $(number ballooned_bytes)"
-	[ "$(number guest_free_bytes)" -ge $((8 << 20)) ] || fail "it left $(number guest_free_bytes) bytes"
+	wait_for 20 left_free $((8 << 20)) || fail "it left $(number guest_free_bytes) bytes"
 	quit
 }
 

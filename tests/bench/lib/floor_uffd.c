@@ -13,6 +13,10 @@
 
 #include "harness.h"
 
+#ifndef USERFAULTFD_IOC_NEW /* Linux 6.1 */
+#define USERFAULTFD_IOC_NEW _IO(0xAA, 0x00)
+#endif
+
 #define PAGE UINT64_C(4096)
 #define MSGS 16
 
@@ -61,6 +65,23 @@ static void watch(struct floor_uffd *f, void *base, uint64_t bytes)
 		bench_die("UFFDIO_REGISTER: %s", strerror(errno));
 }
 
+/* By system call, or by the device file where only that is permitted. */
+static int open_uffd(int flags)
+{
+	int fd = (int)syscall(SYS_userfaultfd, flags), error = errno, dev;
+
+	if (fd >= 0)
+		return fd;
+	dev = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
+	if (dev < 0)
+		bench_unavailable("userfaultfd: %s", strerror(error));
+	fd = ioctl(dev, USERFAULTFD_IOC_NEW, flags);
+	if (fd < 0)
+		bench_unavailable("/dev/userfaultfd: %s", strerror(errno));
+	close(dev);
+	return fd;
+}
+
 void floor_uffd_start(struct floor_uffd *f, void *base, uint64_t bytes)
 {
 	struct uffdio_api api = {.api = UFFD_API};
@@ -70,9 +91,7 @@ void floor_uffd_start(struct floor_uffd *f, void *base, uint64_t bytes)
 	f->base = base;
 	f->bytes = bytes;
 	f->n_faults = 0;
-	f->fd = (int)syscall(SYS_userfaultfd, flags);
-	if (f->fd < 0)
-		bench_unavailable("userfaultfd: %s", strerror(errno));
+	f->fd = open_uffd(flags);
 	if (ioctl(f->fd, UFFDIO_API, &api))
 		bench_die("UFFDIO_API: %s", strerror(errno));
 	f->last = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
