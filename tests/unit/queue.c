@@ -118,6 +118,25 @@ START_TEST(trimming_keeps_order)
 }
 END_TEST
 
+/* What clean.c counts with: four and a half bytes for each page that was in a queue at once. */
+START_TEST(a_ring_has_little_slack)
+{
+	struct queue_set set = make(100000);
+	uint64_t n = 50000, page;
+
+	for (uint64_t i = 0; i < 10 * n; i++) {
+		if (queue_pages(&set, 1) == n) {
+			ck_assert(queue_pop(&set, 1, &page));
+			queue_drop(&set, (page + n / 2) % 100000);
+		}
+		queue_push(&set, 1, i * 7919 % 100000);
+	}
+	ck_assert_uint_ge(queue_ring_bytes(&set), n * 4);
+	ck_assert_uint_le(queue_ring_bytes(&set), n * 4 * 17 / 15 + 2 * 4096);
+	queue_fini(&set);
+}
+END_TEST
+
 START_TEST(sizes_are_checked)
 {
 	struct queue_set set;
@@ -158,5 +177,5 @@ START_TEST(a_ring_full_of_doubles_is_swept)
 END_TEST
 
 UNIT_MAIN("queue", first_in_first_out, a_dropped_page_does_not_come_up, runs_are_dropped,
-	  dead_entries_never_fill_a_ring, trimming_keeps_order, sizes_are_checked,
-	  a_ring_full_of_doubles_is_swept)
+	  dead_entries_never_fill_a_ring, trimming_keeps_order, a_ring_has_little_slack,
+	  sizes_are_checked, a_ring_full_of_doubles_is_swept)
