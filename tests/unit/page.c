@@ -78,6 +78,56 @@ static struct page_table table_of_one(void)
 	return t;
 }
 
+/* Of runs that begin and end anywhere, the first page that differs, and only in what is asked. */
+START_TEST(runs_end_where_a_page_differs)
+{
+	const page_word resident = page_make(GMM_PAGE_RESIDENT, GMM_SLOT_NONE);
+	struct page_table t;
+
+	ck_assert_int_eq(page_table_init(&t, 200), 0);
+	ck_assert_int_eq(page_table_grow(&t, 200, GMM_PAGE_EMPTY), 0);
+	page_change_run(&t, 0, 200, page_make(GMM_PAGE_FILLING, GMM_SLOT_NONE));
+	page_change_run(&t, 0, 200, resident);
+	for (page_no odd = 0; odd < 200; odd += 7) {
+		page_change(&t, odd, resident, page_with_holds(resident, 1));
+		for (page_no from = 0; from <= odd; from += 3)
+			for (page_no end = from; end <= 200; end += 11) {
+				page_no stop = odd < end ? odd : end;
+
+				ck_assert_uint_eq(page_run_end(&t, from, end, resident,
+							       PAGE_STATE_MASK | PAGE_HOLDS_MASK),
+						  stop);
+				ck_assert_uint_eq(page_run_end(&t, from, end, resident,
+							       PAGE_STATE_MASK | PAGE_PAYLOAD_MASK),
+						  end);
+			}
+		page_change(&t, odd, page_get(&t, odd), resident);
+	}
+	page_table_fini(&t);
+}
+END_TEST
+
+/* Stretches of several states become one, each counted. */
+START_TEST(runs_change_and_are_counted)
+{
+	struct page_table t;
+
+	ck_assert_int_eq(page_table_init(&t, 200), 0);
+	ck_assert_int_eq(page_table_grow(&t, 200, GMM_PAGE_EMPTY), 0);
+	page_change_run(&t, 20, 50, page_make(GMM_PAGE_FILLING, GMM_SLOT_NONE));
+	page_change_run(&t, 20, 49, page_make(GMM_PAGE_RESIDENT, GMM_SLOT_NONE));
+	page_change_run(&t, 70, 3, page_make(GMM_PAGE_BALLOONED, 0));
+	ck_assert_uint_eq(t.n_in[GMM_PAGE_RESIDENT], 49);
+	ck_assert_uint_eq(t.n_in[GMM_PAGE_FILLING], 1);
+	page_change_run(&t, 20, 53, page_make(GMM_PAGE_EMPTY, 0));
+	page_change_run(&t, 7, 0, page_make(GMM_PAGE_EMPTY, 0));
+	ck_assert_uint_eq(t.n_in[GMM_PAGE_EMPTY], 200);
+	for (page_no p = 0; p < 200; p++)
+		ck_assert_uint_eq(page_get(&t, p).v, 0);
+	page_table_fini(&t);
+}
+END_TEST
+
 START_TEST(illegal_edge_stops)
 {
 	struct page_table t = table_of_one();
@@ -112,6 +162,8 @@ int main(void)
 	tcase_add_test(tc, edges_are_the_designs);
 	tcase_add_test(tc, fields_do_not_overlap);
 	tcase_add_test(tc, changes_are_counted);
+	tcase_add_test(tc, runs_end_where_a_page_differs);
+	tcase_add_test(tc, runs_change_and_are_counted);
 	/* A change that would lose content ends the process, in every build. */
 	tcase_add_test_raise_signal(stops, illegal_edge_stops, SIGABRT);
 	tcase_add_test_raise_signal(stops, stale_word_stops, SIGABRT);

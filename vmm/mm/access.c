@@ -319,6 +319,8 @@ static page_no discard_resident_end(const struct gmm_space *s, page_no p, uint64
 				    uint64_t *n_slots)
 {
 	*n_slots = 0;
+	p = page_run_end(&s->pages, p, end, page_make(GMM_PAGE_RESIDENT, GMM_SLOT_NONE),
+			 PAGE_STATE_MASK | PAGE_HOLDS_MASK | PAGE_PAYLOAD_MASK);
 	for (; p < end; p++) {
 		page_word w = space_word(s, p);
 
@@ -350,8 +352,9 @@ uint64_t access_discard_run(struct gmm_space *s, page_no p, uint64_t n, enum gmm
 
 	while (q < end) {
 		if (to == GMM_PAGE_EMPTY && page_state(space_word(s, q)) == to) {
-			q++;
-			n_done++;
+			start = q;
+			q = page_run_end(&s->pages, q, end, page_make(to, 0), PAGE_STATE_MASK);
+			n_done += q - start;
 			continue;
 		}
 		start = q;

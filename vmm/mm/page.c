@@ -113,34 +113,36 @@ void page_change(struct page_table *t, page_no p, page_word from, page_word to)
 	atomic_fetch_add_explicit(&t->n_in[b], 1, memory_order_relaxed);
 }
 
-/* The words change in a row and the counts once: the only writer needs no compare-and-swap. */
+static void page_change_stretch(struct page_table *t, page_no p, uint64_t n,
+				enum gmm_page_state from, page_word to)
+{
+	enum gmm_page_state b = page_state(to);
+
+	CHECK(page_edge_is_legal(from, b), "page %u: %s -> %s is no legal transition", p,
+	      page_state_name(from), page_state_name(b));
+	for (uint64_t i = 0; t->trace && from != b && i < n; i++)
+		trace_change_run(t->trace, p + (page_no)i, from, to);
+	for (uint64_t i = 0; i < n; i++)
+		atomic_store_explicit(&t->words[p + i], to.v, memory_order_release);
+	if (from == b)
+		return;
+	atomic_fetch_sub_explicit(&t->n_in[from], n, memory_order_relaxed);
+	atomic_fetch_add_explicit(&t->n_in[b], n, memory_order_relaxed);
+}
+
+/* A stretch of pages in one state changes in a row and is counted once: the only writer needs no
+ * compare-and-swap. */
 void page_change_run(struct page_table *t, page_no p, uint64_t n, page_word to)
 {
-	enum gmm_page_state b = page_state(to), last = GMM_PAGE_N_STATES;
-	uint64_t n_from[GMM_PAGE_N_STATES] = {0}, since = p;
+	uint64_t end = p + n;
 
 	CHECK(p <= t->n_pages && n <= t->n_pages - p, "pages %u to %lu of %lu", p,
 	      (unsigned long)(p + n), (unsigned long)t->n_pages);
-	for (uint64_t i = p; i < p + n; i++) {
-		enum gmm_page_state a = page_state(page_get(t, (page_no)i));
+	while (p < end) {
+		page_word w = page_get(t, p);
+		page_no stop = page_run_end(t, p, end, w, PAGE_STATE_MASK);
 
-		if (a != last) { /* seldom: looked at once a stretch */
-			CHECK(page_edge_is_legal(a, b), "page %lu: %s -> %s is no legal transition",
-			      (unsigned long)i, page_state_name(a), page_state_name(b));
-			if (i > p)
-				n_from[last] += i - since;
-			last = a;
-			since = i;
-		}
-		if (t->trace && a != b)
-			trace_change_run(t->trace, (page_no)i, a, to);
-		atomic_store_explicit(&t->words[i], to.v, memory_order_release);
+		page_change_stretch(t, p, stop - p, page_state(w), to);
+		p = stop;
 	}
-	if (n)
-		n_from[last] += p + n - since;
-	for (unsigned a = 0; a < GMM_PAGE_N_STATES; a++)
-		if (n_from[a] && a != b) {
-			atomic_fetch_sub_explicit(&t->n_in[a], n_from[a], memory_order_relaxed);
-			atomic_fetch_add_explicit(&t->n_in[b], n_from[a], memory_order_relaxed);
-		}
 }

@@ -94,6 +94,10 @@ static inline page_word page_with_stamp(page_word w, unsigned stamp)
 	return (page_word){(w.v & ~(UINT64_C(0xfff) << 52)) | (uint64_t)(stamp & 0xfff) << 52};
 }
 
+#define PAGE_STATE_MASK	  UINT64_C(0xf)
+#define PAGE_HOLDS_MASK	  (UINT64_C(0xff) << 4)
+#define PAGE_PAYLOAD_MASK (GMM_SLOT_NONE << 16)
+
 /* Reserves address space for n_max words; nothing is committed yet. 0, -ENOMEM. */
 int page_table_init(struct page_table *t, uint64_t n_max);
 void page_table_fini(struct page_table *t);
@@ -104,6 +108,23 @@ int page_table_grow(struct page_table *t, uint64_t n, enum gmm_page_state state)
 static inline page_word page_get(const struct page_table *t, page_no p)
 {
 	return (page_word){__atomic_load_n((const uint64_t *)&t->words[p], __ATOMIC_ACQUIRE)};
+}
+
+/* The first page from p on, up to end, whose word differs from `like` in the bits of `mask`. */
+static inline page_no page_run_end(const struct page_table *t, page_no p, uint64_t end,
+				   page_word like, uint64_t mask)
+{
+	for (; end - p >= 16; p += 16) { /* most runs are long */
+		uint64_t differ = 0;
+
+		for (page_no i = p; i < p + 16; i++)
+			differ |= page_get(t, i).v ^ like.v;
+		if (differ & mask)
+			break;
+	}
+	while (p < end && !((page_get(t, p).v ^ like.v) & mask))
+		p++;
+	return p;
 }
 
 /* Is from -> to an edge of the table? */

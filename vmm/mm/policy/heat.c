@@ -24,6 +24,7 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "policy/policy.h"
 #include "policy/ranks.h"
@@ -239,14 +240,31 @@ static void heat_insert_back(struct gmm_policy *p, uint64_t page, enum gmm_polic
 		heat_enter_window(h, page);
 }
 
+/* How many pages can be skipped from `page` on, a multiple of 64, for none is filed: a multiple of
+ * eight, up to n. */
+static uint64_t heat_n_unfiled(const struct heat *h, uint64_t page, uint64_t n)
+{
+	uint64_t skip = 0, eight;
+
+	for (; n - skip >= sizeof(eight); skip += sizeof(eight)) {
+		memcpy(&eight, &h->bytes[page + skip], sizeof(eight));
+		if (eight & FILED * UINT64_C(0x0101010101010101))
+			break;
+	}
+	return skip;
+}
+
 static void heat_remove_run(struct gmm_policy *p, uint64_t first, uint64_t n)
 {
 	struct heat *h = heat_of(p);
 
 	queue_drop_run(&h->queues, first, n);
-	for (uint64_t page = first; page < first + n; page++)
-		if (h->bytes[page] & FILED)
+	for (uint64_t page = first; page < first + n; page++) {
+		if (page % 64 == 0)
+			page += heat_n_unfiled(h, page, first + n - page);
+		if (page < first + n && h->bytes[page] & FILED)
 			heat_set(h, page, h->bytes[page] & ~FILED);
+	}
 }
 
 static void heat_remove(struct gmm_policy *p, uint64_t page)
