@@ -122,7 +122,7 @@ END_TEST
 START_TEST(a_ring_has_little_slack)
 {
 	struct queue_set set = make(100000);
-	uint64_t n = 50000, page;
+	uint64_t n = 46000, page;
 
 	for (uint64_t i = 0; i < 10 * n; i++) {
 		if (queue_pages(&set, 1) == n) {
