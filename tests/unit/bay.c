@@ -173,6 +173,36 @@ START_TEST(vacant_slots_stand_side_by_side)
 }
 END_TEST
 
+/* Any number, again and again: in a few runs, up to the limit. */
+START_TEST(several_frames_stand_side_by_side)
+{
+	bay_slot slots[600];
+	unsigned n, n_runs;
+
+	setup(512);
+	for (unsigned round = 0; round < 50; round++) {
+		unsigned want = 1 + round * 7 % 126;
+
+		n = bay_get_several(&bay, want, slots);
+		ck_assert_uint_eq(n, want);
+		n_runs = 1;
+		for (unsigned i = 1; i < n; i++) {
+			ck_assert_uint_gt(slots[i], slots[i - 1]);
+			n_runs += slots[i] != slots[i - 1] + 1;
+		}
+		ck_assert_uint_le(n_runs, 8);
+		for (unsigned i = 0; i < n; i++)
+			bay_put_dirty(&bay, slots[i]);
+	}
+	n = bay_get_several(&bay, 599, slots);
+	ck_assert_uint_eq(n, 512);
+	ck_assert_uint_eq(bay_get_several(&bay, 1, &slots[n]), 0);
+	while (n)
+		bay_put_dirty(&bay, slots[--n]);
+	teardown();
+}
+END_TEST
+
 /* The guest has a copy: the buffer's frame goes, its charge is now the guest page's. */
 START_TEST(a_charge_outlives_its_frame_when_it_is_handed_over)
 {
@@ -193,4 +223,5 @@ END_TEST
 
 UNIT_MAIN("bay", frames_are_charged_up_to_the_limit, used_frames_come_back_zeroed,
 	  the_floor_is_for_evictions_alone, what_is_trimmed_is_the_hosts_again,
-	  vacant_slots_stand_side_by_side, a_charge_outlives_its_frame_when_it_is_handed_over)
+	  vacant_slots_stand_side_by_side, several_frames_stand_side_by_side,
+	  a_charge_outlives_its_frame_when_it_is_handed_over)

@@ -173,6 +173,35 @@ START_TEST(a_copy_leaves_the_slot_alone)
 }
 END_TEST
 
+/* Slots side by side and others, the last of which cannot be put in place: a page is there. */
+START_TEST(neighbours_are_put_in_place_by_one_call)
+{
+	bay_slot slots[32];
+	unsigned done;
+
+	setup(all[_i]);
+	ck_assert_uint_eq(bay_get_several(&bay, 32, slots), 32);
+	for (unsigned i = 1; i < 32; i++)
+		ck_assert_uint_gt(slots[i], slots[i - 1]);
+	for (unsigned i = 0; i < 32; i++)
+		memset(bay_hva(&bay, slots[i]), (int)i + 1, PAGE);
+	bay_put_dirty(&bay, slots[7]); /* a gap */
+	memmove(&slots[7], &slots[8], 24 * sizeof(slots[0]));
+	ck_assert_int_eq(engine.ops->install_run(&engine, page(100), slots, 31, &done), 0);
+	ck_assert_uint_eq(done, 31);
+	for (unsigned i = 0; i < 31; i++)
+		ck_assert_int_eq(page(100 + i)[PAGE - 1], (char)(i < 7 ? i + 1 : i + 2));
+	check_count(0);
+	ck_assert_uint_eq(bay_get_several(&bay, 8, slots), 8);
+	ck_assert_int_eq(engine.ops->install_run(&engine, page(95), slots, 8, &done), -EEXIST);
+	ck_assert_uint_eq(done, 5);
+	check_count(3);
+	for (unsigned i = 5; i < 8; i++)
+		bay_put_dirty(&bay, slots[i]);
+	teardown();
+}
+END_TEST
+
 START_TEST(a_page_that_is_there_is_not_replaced)
 {
 	unsigned done;
@@ -268,6 +297,7 @@ START_TEST(poison_needs_no_mark_of_the_kernels)
 END_TEST
 
 UNIT_MAIN_LOOP("engine", 2, 60, zero_pages_come_up_to_the_limit,
+	       neighbours_are_put_in_place_by_one_call,
 	       pages_leave_with_their_content_and_come_back, a_copy_leaves_the_slot_alone,
 	       a_page_that_is_there_is_not_replaced, discarded_pages_free_their_frames,
 	       poison_can_be_marked_twice_and_taken_back, poison_needs_no_mark_of_the_kernels)

@@ -195,7 +195,7 @@ START_TEST(windows_grow_and_collapse)
 		p += 1 + trend->window;
 		trend_sent(trend, p, p);
 	}
-	for (uint32_t want = TREND_WINDOW_MAX / 2; want > 3; want /= 2) {
+	for (uint32_t want = TREND_WINDOW_MAX / 2; want > 7; want /= 2) {
 		p = trend->last - 40 - want; /* not where it was going */
 		ck_assert_ptr_eq(trends_fault(&t, 1, p), trend);
 		ck_assert_uint_eq(trend->window, want);

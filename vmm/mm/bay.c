@@ -75,14 +75,42 @@ static bay_slot bay_pop(struct bay *b, bool zero, bool break_up)
 	return slot;
 }
 
+static int by_slot(const void *a, const void *b)
+{
+	bay_slot x = *(const bay_slot *)a, y = *(const bay_slot *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* Up to n vacant slots side by side. Returns how many, 0: there are none. */
+static unsigned bay_get_vacant_run(struct bay *b, unsigned n, bay_slot *slots)
+{
+	unsigned order = 31u - (unsigned)__builtin_clz(n);
+	uint64_t first;
+
+	while (gmm_frames_get_order(b->vacancy, 0, order, &first))
+		if (order-- == 0)
+			return 0;
+	for (unsigned i = 0; i < 1u << order; i++)
+		slots[i] = (bay_slot)first + i;
+	return 1u << order;
+}
+
 int bay_get_vacant(struct bay *b, unsigned n, bay_slot *slots)
 {
-	uint64_t frames[GMM_HUGE_PAGES];
+	unsigned have = 0, now;
 
-	if (n > GMM_HUGE_PAGES || gmm_frames_get(b->vacancy, 0, n, frames))
+	if (n > GMM_HUGE_PAGES)
 		return -ENOMEM;
-	for (unsigned i = 0; i < n; i++)
-		slots[i] = (bay_slot)frames[i];
+	for (; have < n; have += now) {
+		now = bay_get_vacant_run(b, n - have, &slots[have]);
+		if (now)
+			continue;
+		while (have)
+			bay_put_vacant(b, slots[--have]);
+		return -ENOMEM;
+	}
+	qsort(slots, n, sizeof(slots[0]), by_slot);
 	return 0;
 }
 
@@ -99,6 +127,23 @@ void bay_put_vacant(struct bay *b, bay_slot slot)
 	}
 	ret = gmm_frames_put(b->vacancy, 0, 1, &frame);
 	CHECK(ret == 0, "bay slot %u freed twice (%d)", slot, ret);
+}
+
+void bay_put_vacant_run(struct bay *b, bay_slot first, unsigned n)
+{
+	int ret;
+
+	if (first + n > BAY_SLOTS) {
+		for (unsigned i = 0; i < n; i++)
+			bay_put_vacant(b, first + i);
+		return;
+	}
+	for (unsigned i = 0; i < n; i++) {
+		b->entries[first + i].page = PAGE_NONE;
+		b->entries[first + i].stage = BAY_FREE;
+	}
+	ret = n ? gmm_frames_put_run(b->vacancy, 0, first, n) : 0;
+	CHECK(ret == 0, "bay slots from %u on freed twice (%d)", first, ret);
 }
 
 void bay_put_zero(struct bay *b, bay_slot slot)
@@ -217,6 +262,26 @@ bay_slot bay_get_any(struct bay *b)
 	return bay_may_take(b) ? bay_get_last(b) : BAY_NONE;
 }
 
+unsigned bay_get_several(struct bay *b, unsigned n, bay_slot *slots)
+{
+	unsigned have = b->zero.n + b->dirty.n; /* those that no huge frame is broken up for */
+
+	while (have < n + b->floor) {
+		unsigned now = bay_populate(b, n + b->floor - have);
+
+		have += now;
+		if (now == 0)
+			break;
+	}
+	for (have = 0; have < n; have++) {
+		slots[have] = bay_get_any(b);
+		if (slots[have] == BAY_NONE)
+			break;
+	}
+	qsort(slots, have, sizeof(slots[0]), by_slot);
+	return have;
+}
+
 unsigned bay_scrub(struct bay *b, unsigned n)
 {
 	unsigned i;
@@ -249,13 +314,6 @@ static bay_slot bay_pop_single(struct bay *b, bool split)
 	*(zero ? &b->n_zero : &b->n_dirty) -= 1;
 	atomic_fetch_sub(&b->member->pool->reserve_pages, 1);
 	return slot;
-}
-
-static int by_slot(const void *a, const void *b)
-{
-	bay_slot x = *(const bay_slot *)a, y = *(const bay_slot *)b;
-
-	return x < y ? -1 : x > y;
 }
 
 /* Discards n frames, neighbours by one call. */

@@ -92,6 +92,10 @@ static inline char *bay_hva(const struct bay *b, bay_slot slot)
 bay_slot bay_get_zero(struct bay *b);
 bay_slot bay_get_any(struct bay *b);
 
+/* n frames with whatever content, ascending, side by side where there are such. Returns how many.
+ */
+unsigned bay_get_several(struct bay *b, unsigned n, bay_slot *slots);
+
 /* Any frame, those below the floor too: for eviction, which frees more than it takes. */
 bay_slot bay_get_last(struct bay *b);
 
@@ -102,9 +106,22 @@ void bay_put_zero(struct bay *b, bay_slot slot);
 void bay_put_dirty(struct bay *b, bay_slot slot);
 void bay_put_vacant(struct bay *b, bay_slot slot);
 
+/* n slots side by side from `first` on. */
+void bay_put_vacant_run(struct bay *b, bay_slot first, unsigned n);
+
 /* The frame in a taken slot now belongs to the guest, which got a copy of it: the slot is
  * vacant, the charge stays. */
 void bay_hand_over(struct bay *b, bay_slot slot);
+
+/* How many of slots[0..n) stand side by side from the first on. */
+static inline unsigned bay_run(const bay_slot *slots, unsigned n)
+{
+	unsigned len = 1;
+
+	while (len < n && slots[len] == slots[len - 1] + 1)
+		len++;
+	return len;
+}
 
 static inline uint32_t bay_n_free(const struct bay *b)
 {

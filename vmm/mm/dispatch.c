@@ -27,47 +27,49 @@
 #define DISPATCH_MAINTAIN_NS  UINT64_C(1000000000)
 #define DISPATCH_TICK_NS      UINT64_C(10000000)
 
-static bool dispatch_install_read(struct gmm_space *s, struct transfer *x)
-{
-	if (read_ended(s, x))
-		return true;
-	x->next = s->transfers.ready;
-	s->transfers.ready = x->index;
-	return false;
-}
-
 /* What has ended: bits. */
 enum { REAPED_READS = 1, REAPED_WRITES = 2 };
 
 static unsigned dispatch_reap_store(struct gmm_space *s, struct gmm_store *st)
 {
 	struct gmm_store_io *io = st->ops->reap(st), *next;
-	unsigned reaped = 0;
+	struct transfer *reads[READ_BATCH_MAX];
+	unsigned reaped = 0, n = 0;
 
 	for (; io; io = next) {
 		struct transfer *x = io->user;
 
 		next = io->next;
-		if (x->kind == TRANSFER_READ) {
-			dispatch_install_read(s, x);
-			reaped |= REAPED_READS;
-		} else {
+		if (x->kind == TRANSFER_WRITE) {
 			reclaim_write_ended(s, x);
 			reaped |= REAPED_WRITES;
+			continue;
+		}
+		reads[n++] = x;
+		reaped |= REAPED_READS;
+		if (n == READ_BATCH_MAX) {
+			read_ended(s, reads, n);
+			n = 0;
 		}
 	}
+	read_ended(s, reads, n);
 	return reaped;
 }
 
-/* Reads whose frame was still pinned when they ended. */
-static void dispatch_install_ready(struct gmm_space *s)
+/* Reads whose frame was still pinned when they ended, and those to be tried again. */
+static void dispatch_look_again(struct gmm_space *s)
 {
-	uint16_t i = s->transfers.ready, next;
+	struct transfer *reads[READ_BATCH_MAX];
+	uint16_t i = s->transfers.ready;
+	unsigned n;
 
 	s->transfers.ready = TRANSFER_NONE;
-	for (; i != TRANSFER_NONE; i = next) {
-		next = s->transfers.all[i].next;
-		dispatch_install_read(s, &s->transfers.all[i]);
+	while (i != TRANSFER_NONE) {
+		for (n = 0; n < READ_BATCH_MAX && i != TRANSFER_NONE; n++) {
+			reads[n] = &s->transfers.all[i];
+			i = reads[n]->next;
+		}
+		read_ended(s, reads, n);
 	}
 }
 
@@ -75,7 +77,7 @@ static unsigned dispatch_reap(struct gmm_space *s)
 {
 	unsigned reaped = 0;
 
-	dispatch_install_ready(s);
+	dispatch_look_again(s);
 	if (s->store)
 		reaped |= dispatch_reap_store(s, s->store);
 	for (unsigned i = 0; i < s->layout.n_regions; i++)

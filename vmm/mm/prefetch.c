@@ -1,8 +1,6 @@
 /* Prefetch: see prefetch.h. */
 #include "prefetch.h"
 
-#include <stdlib.h>
-
 #include "read.h"
 
 #define PASSED_OVER  256u /* pages of a path that are there already, for one window */
@@ -139,32 +137,12 @@ static uint32_t prefetch_look(const struct gmm_space *s, const struct trend *tre
 	return have;
 }
 
-static int by_slot(const void *a, const void *b)
-{
-	bay_slot x = *(const bay_slot *)a, y = *(const bay_slot *)b;
-
-	return x < y ? -1 : x > y;
-}
-
-/* Frames for n pages, side by side where there are such. Returns how many there are. */
-static uint32_t prefetch_frames(struct gmm_space *s, uint32_t n, bay_slot *slots)
-{
-	uint32_t have = 0;
-
-	if (n > bay_n_free(&s->bay))
-		bay_populate(&s->bay, n - bay_n_free(&s->bay));
-	while (have < n && (slots[have] = bay_get_any(&s->bay)) != BAY_NONE)
-		have++;
-	qsort(slots, have, sizeof(slots[0]), by_slot);
-	return have;
-}
-
 /* Reads n pages but for pages[but]. Returns how many pages of the n are dealt with. */
 static uint32_t prefetch_read(struct gmm_space *s, const page_no *pages, uint32_t n, uint32_t but)
 {
 	struct transfer *xs[READ_BATCH_MAX];
 	bay_slot slots[READ_BATCH_MAX];
-	uint32_t n_slots = prefetch_frames(s, n - (but < n), slots), have = 0, i;
+	uint32_t n_slots = bay_get_several(&s->bay, n - (but < n), slots), have = 0, i;
 
 	for (i = 0; i < n; i++) {
 		if (i == but)

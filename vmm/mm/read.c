@@ -2,6 +2,7 @@
 #include "read.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "clean.h"
@@ -110,20 +111,12 @@ static bool read_again(struct transfer *x)
 	return false;
 }
 
-/* The content goes where the guest can see it. */
-static int read_install(struct gmm_space *s, struct transfer *x)
+/* The content is where the guest can see it. */
+static void read_installed(struct gmm_space *s, struct transfer *x)
 {
-	unsigned stamp = page_stamp(space_word(s, x->page));
-	bool refault = fault_is_refault(s, stamp);
+	bool refault = fault_is_refault(s, page_stamp(space_word(s, x->page)));
 	uint64_t slot = x->io.slot;
-	int ret;
 
-	if (x->discard)
-		memset(x->io.page, 0, GMM_PAGE_BYTES);
-	ret = s->engine.ops->install(&s->engine, space_hva(s, x->page), x->slot);
-	CHECK(ret != -EEXIST, "page %u was mapped behind the library's back", x->page);
-	if (ret)
-		return ret;
 	if (x->store == s->store && (x->discard || !clean_may_keep(s))) {
 		s->store->ops->release(s->store, &slot, 1);
 		slot = GMM_SLOT_NONE;
@@ -133,26 +126,97 @@ static int read_install(struct gmm_space *s, struct transfer *x)
 		       x->prefetch ? GMM_POLICY_PREFETCH
 		       : refault   ? GMM_POLICY_REFAULT
 				   : GMM_POLICY_SWAP_IN);
-	return 0;
+	if (x->prefetch) {
+		s->counters.prefetched++;
+		return;
+	}
+	s->counters.swap_in++;
+	latency_add(&s->counters.latency, now_ns() - x->begun_ns);
 }
 
-bool read_ended(struct gmm_space *s, struct transfer *x)
+static void read_end(struct gmm_space *s, struct transfer *x)
 {
-	if (x->io.result && !x->discard) {
-		if (read_is_worth_a_try(x))
-			return read_again(x);
-		read_lost(s, x);
-	} else if (read_install(s, x)) {
-		return false; /* still pinned by the read that has just ended */
-	} else if (x->prefetch) {
-		s->counters.prefetched++;
-	} else {
-		s->counters.swap_in++;
-		latency_add(&s->counters.latency, now_ns() - x->begun_ns);
-	}
 	if (x->n_waiters)
 		stall_change(&s->stall, now_ns(), -(int32_t)x->n_waiters);
 	transfer_put(&s->transfers, x);
 	space_changed(s);
-	return true;
+}
+
+static void read_put_off(struct gmm_space *s, struct transfer *x)
+{
+	x->next = s->transfers.ready;
+	s->transfers.ready = x->index;
+}
+
+/* It failed, and the content is wanted. */
+static void read_failed(struct gmm_space *s, struct transfer *x)
+{
+	if (!read_is_worth_a_try(x)) {
+		read_lost(s, x);
+		read_end(s, x);
+	} else if (!read_again(x)) {
+		read_put_off(s, x);
+	}
+}
+
+/* Pages side by side in one region. One that is pinned still by the read that has just ended is put
+ * off; the others do not wait for it. */
+static void read_install(struct gmm_space *s, struct transfer *const *xs, unsigned n)
+{
+	bay_slot slots[READ_BATCH_MAX];
+	unsigned done;
+	int ret;
+
+	for (unsigned i = 0; i < n; i++) {
+		slots[i] = xs[i]->slot;
+		if (xs[i]->discard)
+			memset(xs[i]->io.page, 0, GMM_PAGE_BYTES);
+	}
+	for (unsigned i = 0; i < n; i++) {
+		ret = s->engine.ops->install_run(&s->engine, space_hva(s, xs[i]->page), &slots[i],
+						 n - i, &done);
+		CHECK(ret != -EEXIST, "page %u was mapped behind the library's back",
+		      xs[i]->page + done);
+		for (; done; done--, i++) {
+			read_installed(s, xs[i]);
+			read_end(s, xs[i]);
+		}
+		if (i < n)
+			read_put_off(s, xs[i]);
+	}
+}
+
+static int by_page(const void *a, const void *b)
+{
+	page_no x = (*(struct transfer *const *)a)->page, y = (*(struct transfer *const *)b)->page;
+
+	return x < y ? -1 : x > y;
+}
+
+/* How many of xs[0..n) have pages side by side, in one region, from the first on. */
+static unsigned read_run(const struct gmm_space *s, struct transfer *const *xs, unsigned n)
+{
+	const struct region *r = layout_find_page(&s->layout, xs[0]->page);
+	unsigned len = 1;
+
+	while (len < n && xs[len]->page == xs[len - 1]->page + 1 &&
+	       xs[len]->page - r->first < region_n_pages(r))
+		len++;
+	return len;
+}
+
+void read_ended(struct gmm_space *s, struct transfer **xs, unsigned n)
+{
+	unsigned n_good = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		if (xs[i]->io.result && !xs[i]->discard)
+			read_failed(s, xs[i]);
+		else
+			xs[n_good++] = xs[i];
+	qsort(xs, n_good, sizeof(*xs), by_page);
+	for (unsigned i = 0, len; i < n_good; i += len) {
+		len = read_run(s, &xs[i], n_good - i);
+		read_install(s, &xs[i], len);
+	}
 }

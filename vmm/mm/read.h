@@ -8,7 +8,7 @@
 
 #include "space.h"
 
-#define READ_BATCH_MAX 128u
+#define READ_BATCH_MAX 256u
 
 /* A transfer that reads page p into a taken slot, not submitted yet. NULL: there is none, and the
  * slot stays the caller's. */
@@ -21,8 +21,8 @@ int read_submit(struct gmm_space *s, struct transfer *const *xs, unsigned n);
 /* Both, for one page that somebody waits for. NULL: no frame, no transfer, or the store is busy. */
 struct transfer *read_begin(struct gmm_space *s, page_no p);
 
-/* A read ended: puts the page in place, or marks it as lost. False: the page cannot be put in place
- * just now, call again. */
-bool read_ended(struct gmm_space *s, struct transfer *x);
+/* Up to READ_BATCH_MAX reads have ended, in any order: puts their pages in place, neighbours by one
+ * call, or marks them as lost. Those that cannot be put in place just now are among the ready. */
+void read_ended(struct gmm_space *s, struct transfer **xs, unsigned n);
 
 #endif

@@ -22,7 +22,7 @@
 
 #define TRENDS_N	 64u
 #define TREND_HISTORY	 8u
-#define TREND_WINDOW_MAX 63u
+#define TREND_WINDOW_MAX 127u
 #define TREND_LEAD_MIN	 15u /* windows from this size on have a lead */
 
 struct trend {

@@ -93,6 +93,43 @@ static int copy_install(struct engine *e, char *hva, bay_slot slot)
 	return ret;
 }
 
+/* Slots side by side, by one call if the limit has frames for all the copies; *done: how many. */
+static int copy_in_run(struct engine *e, char *hva, const bay_slot *slots, unsigned n,
+		       unsigned *done)
+{
+	size_t bytes;
+	int ret;
+
+	*done = 0;
+	if (n == 1 || !pool_charge(e->bay->member, n)) {
+		ret = copy_install(e, hva, slots[0]);
+		*done = ret == 0;
+		return ret;
+	}
+	ret = uffd_copy(e->uffd, hva, bay_hva(e->bay, slots[0]), (size_t)n << GMM_PAGE_SHIFT,
+			&bytes);
+	*done = (unsigned)(bytes >> GMM_PAGE_SHIFT);
+	pool_uncharge(e->bay->member, n - *done);
+	for (unsigned i = 0; i < *done; i++)
+		bay_put_dirty(e->bay, slots[i]);
+	return *done ? 0 : ret; /* EAGAIN tells that it was a part; why, the rest will tell */
+}
+
+static int copy_install_run(struct engine *e, char *hva, const bay_slot *slots, unsigned n,
+			    unsigned *done)
+{
+	int ret = 0;
+
+	for (*done = 0; *done < n && ret == 0;) {
+		unsigned len = bay_run(&slots[*done], n - *done), now;
+
+		ret = copy_in_run(e, hva + ((size_t)*done << GMM_PAGE_SHIFT), &slots[*done], len,
+				  &now);
+		*done += now;
+	}
+	return ret;
+}
+
 static int copy_extract_one(struct engine *e, char *hva, bay_slot *out)
 {
 	bay_slot slot = bay_get_last(e->bay);
@@ -132,6 +169,7 @@ const struct engine_ops engine_copy = {
 	.setup = copy_setup,
 	.fill_zero = copy_fill_zero,
 	.install = copy_install,
+	.install_run = copy_install_run,
 	.install_copy = copy_install_copy,
 	.extract = copy_extract,
 };

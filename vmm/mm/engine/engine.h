@@ -36,7 +36,13 @@ struct engine_ops {
 	 * On failure the slot stays the caller's: -ENOMEM, -EBUSY (its frame is pinned by I/O). */
 	int (*install)(struct engine *e, char *hva, bay_slot slot);
 
-	/* The same, but the slot stays the caller's, for one that a write still reads. */
+	/* The same for n slots and as many pages from hva on. Slots that stand side by side go by
+	 * one system call, and whoever waits for any of their pages is woken once. *done: how many,
+	 * from the first on, also on failure. */
+	int (*install_run)(struct engine *e, char *hva, const bay_slot *slots, unsigned n,
+			   unsigned *done);
+
+	/* As install, but the slot stays the caller's, for one that a write still reads. */
 	int (*install_copy)(struct engine *e, char *hva, bay_slot slot);
 
 	/* Takes n pages out of the guest; slots[i] is a taken slot with page i's content. *done:

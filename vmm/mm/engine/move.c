@@ -90,16 +90,6 @@ static int move_setup(struct engine *e)
 	return move_register(e, b->base, (size_t)BAY_ALL << GMM_PAGE_SHIFT);
 }
 
-/* How many of slots[0..n) stand side by side from the first on. */
-static unsigned move_run(const bay_slot *slots, unsigned n)
-{
-	unsigned len = 1;
-
-	while (len < n && slots[len] == slots[len - 1] + 1)
-		len++;
-	return len;
-}
-
 static int move_fill_run(struct engine *e, char *hva, const bay_slot *slots, unsigned n,
 			 unsigned *done)
 {
@@ -108,8 +98,7 @@ static int move_fill_run(struct engine *e, char *hva, const bay_slot *slots, uns
 		move_bytes(e, hva, bay_hva(e->bay, slots[0]), (size_t)n << GMM_PAGE_SHIFT, &bytes);
 
 	*done = (unsigned)(bytes >> GMM_PAGE_SHIFT);
-	for (unsigned i = 0; i < *done && i < n; i++)
-		bay_put_vacant(e->bay, slots[i]); /* NOLINT: all n slots are set by the caller */
+	bay_put_vacant_run(e->bay, slots[0], *done);
 	return ret;
 }
 
@@ -147,7 +136,7 @@ static int move_fill_zero(struct engine *e, char *hva, unsigned n, unsigned *don
 	for (unsigned i = 0; i < have && ret == 0; i += len) {
 		unsigned now;
 
-		len = move_run(&slots[i], have - i);
+		len = bay_run(&slots[i], have - i);
 		ret = move_fill_run(e, hva + ((size_t)i << GMM_PAGE_SHIFT), &slots[i], len, &now);
 		*done += now;
 	}
@@ -194,6 +183,26 @@ static int move_install(struct engine *e, char *hva, bay_slot slot)
 	return ret == -ENOMEM ? move_flip(e, hva, slot) : ret;
 }
 
+static int move_install_run(struct engine *e, char *hva, const bay_slot *slots, unsigned n,
+			    unsigned *done)
+{
+	int ret = 0;
+
+	for (*done = 0; *done < n && ret == 0;) {
+		char *at = hva + ((size_t)*done << GMM_PAGE_SHIFT);
+		unsigned len = bay_run(&slots[*done], n - *done), now;
+
+		if (len > 1 && slots[*done] + len <= BAY_SLOTS) {
+			ret = move_fill_run(e, at, &slots[*done], len, &now);
+			*done += now;
+		} else {
+			ret = move_install(e, at, slots[*done]);
+			*done += ret == 0;
+		}
+	}
+	return ret;
+}
+
 static int move_extract(struct engine *e, char *hva, unsigned n, bay_slot *slots, unsigned *done)
 {
 	int ret = bay_get_vacant(e->bay, n, slots);
@@ -205,7 +214,7 @@ static int move_extract(struct engine *e, char *hva, unsigned n, bay_slot *slots
 	for (unsigned i = 0; i < n && ret == 0; i += len) {
 		size_t bytes;
 
-		len = move_run(&slots[i], n - i);
+		len = bay_run(&slots[i], n - i);
 		ret = move_bytes(e, bay_hva(e->bay, slots[i]), hva + ((size_t)i << GMM_PAGE_SHIFT),
 				 (size_t)len << GMM_PAGE_SHIFT, &bytes);
 		*done += (unsigned)(bytes >> GMM_PAGE_SHIFT);
@@ -289,6 +298,7 @@ const struct engine_ops engine_move = {
 	.setup = move_setup,
 	.fill_zero = move_fill_zero,
 	.install = move_install,
+	.install_run = move_install_run,
 	.install_copy = move_install_copy,
 	.extract = move_extract,
 	.fill_zero_huge = move_fill_zero_huge,
