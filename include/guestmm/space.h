@@ -73,6 +73,13 @@ struct gmm_event {
 /* Called from the dispatching thread without any lock held. May not touch guest memory. */
 typedef void gmm_event_fn(void *user, const struct gmm_event *event);
 
+/* Which pages the guest touches, watched at a sample of them, for less than 1 % of a CPU: see
+ * struct gmm_stats. */
+enum gmm_working_set {
+	GMM_WORKING_SET_OFF,
+	GMM_WORKING_SET_ON,
+};
+
 struct gmm_space_config {
 	uint32_t size; /* sizeof(struct gmm_space_config): what lies beyond it counts as 0 */
 	enum gmm_engine engine;
@@ -84,6 +91,14 @@ struct gmm_space_config {
 	void *user;
 	enum gmm_huge huge;
 	struct gmm_trace *trace; /* not owned, of this space alone, outlives it; NULL: none */
+	enum gmm_working_set working_set;
+};
+
+#define GMM_CURVE_POINTS 40 /* at most */
+
+struct gmm_curve_point {
+	uint64_t limit_bytes;
+	uint64_t refaults_per_s;
 };
 
 struct gmm_stats {
@@ -146,6 +161,21 @@ struct gmm_stats {
 		uint64_t most_more_bytes; /* the most that was so far */
 		uint64_t total_ns;	  /* that it was on since the beginning */
 	} thrash;
+	/* What the guest touches, from a sample of its pages. The curve says how many pages a
+	 * second would come back after they had left, with another limit, if the guest went on as
+	 * in the last minute or so and at the speed it has now: at eighths of the limit in force up
+	 * to twice as much, then doubling, and never above all memory, with which there are none.
+	 * It is that of an LRU. All 0 where it is off. */
+	struct {
+		bool on;
+		uint64_t bytes;		 /* touched in the last 60 s */
+		uint64_t pages_a_sample; /* that each page of the sample stands for */
+		uint64_t sampled;	 /* pages in the sample that are in use */
+		uint64_t touches;	 /* faults that there would not have been without it */
+		uint64_t spent_ns;	 /* CPU time, with 60 us for each of those, in advance */
+		uint32_t n_points;
+		struct gmm_curve_point curve[GMM_CURVE_POINTS]; /* by limit_bytes */
+	} working_set;
 };
 
 /* Errors: -EINVAL, -ENOMEM, -EPERM (userfaultfd refused: needs vm.unprivileged_userfaultfd=1,

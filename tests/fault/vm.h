@@ -22,6 +22,7 @@ struct vm {
 	struct gmm_space *space;
 	struct gmm_worker *worker;
 	struct gmm_balloon *balloon;
+	enum gmm_working_set working_set; /* set before vm_make() */
 	volatile char *mem;
 	uint64_t n_pages;
 	_Atomic int fail_reads, fail_writes; /* errno for every operation, 0: none */
@@ -94,6 +95,7 @@ static inline void vm_make(struct vm *vm, enum gmm_engine engine, struct gmm_poo
 	space.store = store;
 	space.on_event = vm_event;
 	space.user = vm;
+	space.working_set = vm->working_set;
 	ret = gmm_space_new(&space, &vm->space);
 	if (ret == -EPERM || ret == -ENOSYS || ret == -EOPNOTSUPP)
 		UNIT_SKIP("userfaultfd or this engine is not to be had here: %s", strerror(-ret));

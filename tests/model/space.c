@@ -13,6 +13,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "space.h"
 #include "unit.h"
 
 #define MIB	(UINT64_C(1) << 20)
@@ -31,8 +32,9 @@ struct model {
 	uint32_t version[N_PAGES]; /* 0: reads as zero */
 	bool held[N_PAGES];
 	uint64_t limit, seed;
-	bool alone; /* no worker: touch through holds */
-	bool huge;  /* limits that leave room for huge frames, and discards of whole blocks */
+	bool alone;   /* no worker: touch through holds */
+	bool watched; /* what is touched is watched, as eagerly as can be */
+	bool huge;    /* limits that leave room for huge frames, and discards of whole blocks */
 	uint32_t fail_one_in; /* store writes that fail */
 	_Atomic uint64_t n_failed;
 	uint32_t n_full;
@@ -256,6 +258,8 @@ static void model_start(struct model *m, enum gmm_engine engine)
 		space.huge = GMM_HUGE_ALWAYS;
 	}
 	ck_assert_int_eq(gmm_pool_new(&pool, &m->pool), 0);
+	if (m->watched)
+		space.working_set = GMM_WORKING_SET_ON;
 	space.pool = m->pool;
 	space.store = model_store(m);
 	space.on_event = model_event;
@@ -321,14 +325,26 @@ static void model_check_stats(const struct model *m, const struct gmm_stats *sta
 		ck_assert(stats->huge.taken > 0 || n < 100000);
 		ck_assert(stats->huge.split > 0 || n < 100000);
 	}
+	if (m->watched) {
+		printf("watched: %lu touches\n", stats->working_set.touches);
+		ck_assert_uint_gt(stats->working_set.touches, n / 1000);
+	}
 	/* Clean evictions come and go with the room for bookkeeping: invariants.c counts them. */
+}
+
+/* More eagerly than it would be: each page of the sample goes and comes all the time. */
+static void model_watch(struct model *m)
+{
+	m->space->ws.pace = (struct ws_pace){
+		.permille = 1000000, .burst_ns = 1000000000, .tick_ns = 1, .cool_ns = 1};
 }
 
 static void model_run(enum gmm_engine engine, struct model how)
 {
 	struct model *m = malloc(sizeof(*m));
 	uint64_t n = (how.alone ? 5000 : 200) * model_number("GUESTMM_MODEL_OPS", 100) /
-		     (how.huge ? 3 : 1); /* those take longer, and are there thrice */
+		     (how.huge ? 3 : 1) / /* those take longer, and are there thrice */
+		     (how.watched ? 3 : 1);
 	uint64_t seed = ((uint64_t)time(NULL) | 1) * 0x9e3779b97f4a7c15u;
 	struct gmm_stats stats = {.size = sizeof(stats)};
 	struct gmm_pool_stats pool = {.size = sizeof(pool)};
@@ -338,6 +354,8 @@ static void model_run(enum gmm_engine engine, struct model how)
 	printf("GUESTMM_MODEL_SEED=%lu\n", (unsigned long)m->seed);
 	fflush(stdout);
 	model_start(m, engine);
+	if (how.watched)
+		model_watch(m);
 	for (uint64_t i = 0; i < n; i++)
 		model_step(m);
 	for (uint32_t p = 0; p < N_PAGES; p++)
@@ -389,6 +407,19 @@ START_TEST(huge_frames_keep_every_page)
 }
 END_TEST
 
-UNIT_MAIN_TIMEOUT("space", 600, huge_frames_keep_every_page, move_engine_keeps_every_page,
-		  copy_engine_keeps_every_page, move_engine_loses_nothing_to_write_errors,
+START_TEST(watching_keeps_every_page)
+{
+	model_run(GMM_ENGINE_MOVE, (struct model){.watched = true});
+	model_run(GMM_ENGINE_COPY, (struct model){.watched = true});
+	model_run(GMM_ENGINE_MOVE, (struct model){.watched = true, .alone = true});
+	model_run(GMM_ENGINE_COPY, (struct model){.watched = true, .alone = true});
+	model_run(GMM_ENGINE_MOVE, (struct model){.watched = true, .fail_one_in = 97});
+	model_run(GMM_ENGINE_MOVE, (struct model){.watched = true, .huge = true});
+	model_run(GMM_ENGINE_MOVE, (struct model){.watched = true, .huge = true, .alone = true});
+}
+END_TEST
+
+UNIT_MAIN_TIMEOUT("space", 600, watching_keeps_every_page, huge_frames_keep_every_page,
+		  move_engine_keeps_every_page, copy_engine_keeps_every_page,
+		  move_engine_loses_nothing_to_write_errors,
 		  copy_engine_loses_nothing_to_write_errors)

@@ -54,6 +54,14 @@ static struct run_stats example(void)
 		.stall_some_avg = {1.5, 50, 100},
 		.metadata_bytes = 27,
 		.free_taken = 28,
+		.working_set = {.on = true,
+				.bytes = 30 << 20,
+				.pages_a_sample = 31,
+				.sampled = 32,
+				.touches = 33,
+				.spent_ns = 34,
+				.n_points = 2,
+				.curve = {{1, 35}, {2, 0}}},
 		.thrash = {.on = true,
 			   .stalled_permille = 634,
 			   .window_ns = UINT64_C(10) * 1000000000,
@@ -223,6 +231,39 @@ START_TEST(resident_memory_is_measured)
 }
 END_TEST
 
+START_TEST(the_working_set_is_told)
+{
+	struct run_stats st = example();
+	char text[VERDICT_BYTES];
+	json_t *json = stats_json(&st), *set = json_object_get(json, "working_set"), *point;
+
+	ck_assert(json_is_true(json_object_get(set, "on")));
+	ck_assert_int_eq(json_integer_value(json_object_get(set, "bytes")), 30 << 20);
+	ck_assert_int_eq(json_integer_value(json_object_get(set, "pages_a_sample")), 31);
+	ck_assert_int_eq(json_integer_value(json_object_get(set, "sampled")), 32);
+	ck_assert_int_eq(json_integer_value(json_object_get(set, "touches")), 33);
+	ck_assert_int_eq(json_integer_value(json_object_get(set, "spent_ns")), 34);
+	ck_assert_uint_eq(json_array_size(json_object_get(set, "curve")), 2);
+	point = json_array_get(json_object_get(set, "curve"), 0);
+	ck_assert_int_eq(json_integer_value(json_object_get(point, "limit_bytes")), 1);
+	ck_assert_int_eq(json_integer_value(json_object_get(point, "refaults_per_s")), 35);
+	ck_assert_str_eq(
+		json_string_value(json_object_get(set, "in_words")),
+		"30 MiB are in use; it would refault 35 times a second with 1 MiB, 0 times "
+		"a second with 1 MiB");
+	json_decref(json);
+	memset(&st.mm.working_set, 255, sizeof(st.mm.working_set)); /* the longest there is */
+	st.mm.working_set.on = true;
+	st.mm.working_set.n_points = 3;
+	st.mm.limit_bytes = UINT64_C(1) << 62;
+	for (unsigned i = 0; i < 3; i++)
+		st.mm.working_set.curve[i].limit_bytes = st.mm.limit_bytes / 2 << i;
+	ck_assert_uint_lt(strlen(verdict_working_set(&st.mm, text)), VERDICT_BYTES - 1);
+	st.mm.working_set.on = false;
+	ck_assert_str_eq(verdict_working_set(&st.mm, text), "");
+}
+END_TEST
+
 START_TEST(the_verdict_is_said_in_words)
 {
 	struct run_stats st = example();
@@ -251,6 +292,7 @@ START_TEST(the_verdict_is_said_in_words)
 }
 END_TEST
 
-UNIT_MAIN("stats", the_schema_is_kept_to_the_letter, the_verdict_is_said_in_words,
-	  every_vcpu_is_there, a_running_guest_has_no_exit_status, stalls_are_thousandths,
-	  it_is_written_as_one_line, a_full_disk_is_reported, resident_memory_is_measured)
+UNIT_MAIN("stats", the_schema_is_kept_to_the_letter, the_working_set_is_told,
+	  the_verdict_is_said_in_words, every_vcpu_is_there, a_running_guest_has_no_exit_status,
+	  stalls_are_thousandths, it_is_written_as_one_line, a_full_disk_is_reported,
+	  resident_memory_is_measured)

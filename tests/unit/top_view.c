@@ -48,6 +48,17 @@ START_TEST(a_guest_is_shown)
 	ck_assert_ptr_nonnull(strstr(find_line(&screen, "STALL"), " 12.5 %"));
 	ck_assert_ptr_nonnull(strstr(find_line(&screen, "written"), "30.0k     3000"));
 	ck_assert_ptr_nonnull(strstr(screen.lines[0], "store file  up 10 s"));
+	ck_assert_ptr_nonnull(strstr(find_line(&screen, "IN USE"), "not watched"));
+	json_decref(json);
+	st.mm.working_set.on = true;
+	st.mm.working_set.bytes = 50 << 20;
+	st.mm.working_set.n_points = 2;
+	st.mm.working_set.curve[0] = (struct gmm_curve_point){st.mm.limit_bytes / 2, 12345};
+	st.mm.working_set.curve[1] = (struct gmm_curve_point){st.mm.limit_bytes, 67};
+	json = stats_json(&st);
+	top_render(json, NULL, &screen);
+	ck_assert_ptr_nonnull(strstr(find_line(&screen, "IN USE"),
+				     "50 MiB   would refault 67/s, with half the limit 12.3k/s"));
 	json_decref(json);
 }
 END_TEST
@@ -93,11 +104,12 @@ START_TEST(any_numbers_fit_the_screen)
 	st.n_vcpus = 1;
 	st.paused = true;
 	st.mm.thrash.on = true;
+	st.mm.working_set.on = true;
 	json = stats_json(&st);
 	for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
 		set_numbers(json, values[i]);
 		top_render(json, NULL, &screen);
-		ck_assert_uint_eq(screen.n_lines, 22);
+		ck_assert_uint_eq(screen.n_lines, 23);
 		/* A line that was cut off would fill all columns. */
 		for (unsigned k = 0; k < screen.n_lines; k++)
 			ck_assert_msg(strlen(screen.lines[k]) < TOP_COLUMNS, "cut: %s",

@@ -69,6 +69,7 @@ test_other_options()
 	usage_error 'neither share nor list' run --balloon-by force hello
 	usage_error 'pin' run --pin here hello
 	usage_error 'pin' run --pin 99999 hello
+	usage_error 'neither on nor off' run --working-set perhaps hello
 	usage_error 'cannot give up all' run -m 64M -b 64M hello
 	usage_error 'neither move nor copy' run --engine steam hello
 	usage_error 'no policy .*twogen' run --policy magic hello

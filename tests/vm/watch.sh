@@ -78,6 +78,44 @@ test_busy()
 	quit
 }
 
+# The working set's numbers: 64 MiB are touched in turns. (numbers of that name: the set's own.)
+set_number()
+{
+	timeout 10 "$GUESTMM" ctl "$TMPDIR/socket" stats | grep -o '"working_set":{.*' |
+		grep -o "\"$1\":[0-9]*" | head -n 1 | tr -dc 0-9
+}
+
+uses_64_mib()
+{
+	n=$(set_number bytes)
+	[ "$n" -gt 60000000 ] && [ "$n" -lt 75000000 ]
+}
+
+refaults_with()
+{
+	timeout 10 "$GUESTMM" ctl "$TMPDIR/socket" stats |
+		grep -o "\"limit_bytes\":$1,\"refaults_per_s\":[0-9]*" | sed 's/.*://'
+}
+
+test_working_set()
+{
+	need_kvm
+	"$GUESTMM" run -m 256M -l 128M --control "$TMPDIR/socket" touch --bytes 64M \
+		--passes 1000000 --order rand >"$WORK/out" 2>"$WORK/err" &
+	pid=$!
+	trap 'kill -9 $pid 2>/dev/null; cleanup' EXIT
+	wait_for 10 test -S "$TMPDIR/socket" || fail "there is no control socket"
+	wait_for 30 uses_64_mib || fail "64 MiB are touched, $(set_number bytes) bytes are said"
+	sleep 5
+	[ "$(refaults_with 33554432)" -gt 1000 ] || fail "with 32 MiB: $(refaults_with 33554432) refaults"
+	[ "$(refaults_with 134217728)" = 0 ] || fail "with 128 MiB: $(refaults_with 134217728) refaults"
+	timeout 10 "$GUESTMM" top "$TMPDIR/socket" | grep -q '^IN USE .* MiB .* 0/s' ||
+		fail "top does not say what is in use"
+	quit
+	"$GUESTMM" run --working-set off --stats "$WORK/stats" hello >"$WORK/out" || fail "off: it fails"
+	grep -q '"working_set":{"on":false,"bytes":0,' "$WORK/stats" || fail "off: it is watched"
+}
+
 resident_within()
 {
 	[ "$(number resident_bytes)" -le "$1" ]

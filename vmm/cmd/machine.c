@@ -195,6 +195,7 @@ static int make_space(struct machine *m)
 		.engine = o->engine,
 		.policy = o->policy,
 		.huge = o->huge,
+		.working_set = o->working_set,
 		.n_vcpus = o->n_cpus,
 		.on_event = on_event,
 		.user = m,

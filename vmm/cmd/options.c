@@ -27,6 +27,7 @@ enum {
 	OPT_SWAP_ENCRYPT,
 	OPT_HUGE,
 	OPT_BALLOON_BY,
+	OPT_WORKING_SET,
 };
 
 #define MAX_MEMORY_BYTES (UINT64_C(8) << 40) /* what a space keeps state words for */
@@ -53,6 +54,10 @@ static const struct argp_option options[] = {
 	{"policy", OPT_POLICY, "NAME", 0, "Which page is evicted next", 0},
 	{"huge", OPT_HUGE, "WHEN", 0,
 	 "Frames of 2 MiB: auto (where memory is filled in order), always, or never (default auto)",
+	 0},
+	{"working-set", OPT_WORKING_SET, "on|off", 0,
+	 "Watch a sample of pages for what the guest uses, and what it would refault with another "
+	 "limit; less than 1 % of a CPU (default on)",
 	 0},
 	{"file", OPT_FILE, "HOSTPATH[:/NAME]", 0,
 	 "A file that the guest may read, mapped lazily; may be given several times", 0},
@@ -185,6 +190,17 @@ static error_t read_huge(const char *text, enum gmm_huge *huge)
 	return 0;
 }
 
+static error_t read_working_set(const char *text, enum gmm_working_set *working_set)
+{
+	if (strcmp(text, "on") == 0)
+		*working_set = GMM_WORKING_SET_ON;
+	else if (strcmp(text, "off") == 0)
+		*working_set = GMM_WORKING_SET_OFF;
+	else
+		return wrong("--working-set: '%s' is neither on nor off.", text);
+	return 0;
+}
+
 static error_t read_policy(const char *text, const struct gmm_policy_ops **policy)
 {
 	char names[128] = "";
@@ -289,6 +305,8 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		return read_engine(arg, &o->engine);
 	case OPT_HUGE:
 		return read_huge(arg, &o->huge);
+	case OPT_WORKING_SET:
+		return read_working_set(arg, &o->working_set);
 	case OPT_POLICY:
 		return read_policy(arg, &o->policy);
 	case OPT_FILE:
@@ -338,6 +356,7 @@ int options_parse(int argc, char **argv, struct run_options *out)
 		.memory_bytes = UINT64_C(512) << 20,
 		.n_cpus = 1,
 		.engine = GMM_ENGINE_BEST,
+		.working_set = GMM_WORKING_SET_ON,
 		.placement = PLACEMENT_AUTO,
 	};
 	argp_err_exit_status = CMD_EXIT_USAGE;

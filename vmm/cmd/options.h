@@ -23,6 +23,7 @@ struct run_options {
 	enum balloon_by balloon_by;
 	enum gmm_engine engine;
 	enum gmm_huge huge;
+	enum gmm_working_set working_set;
 	const struct gmm_policy_ops *policy; /* NULL: the default */
 	unsigned n_files;
 	struct file_option files[GMM_MAX_FILES];

@@ -177,6 +177,8 @@ static void print_rest(FILE *to, const struct run_stats *s)
 		(double)m->stall_some_ns / 1e9, percent(m->stall_some_ns, s->wall_ns));
 	if (s->n_vcpus > 1)
 		fprintf(to, "; all vCPUs %.2f s", (double)m->stall_full_ns / 1e9);
+	if (verdict_working_set(m, verdict)[0])
+		fprintf(to, "\n  working    %s", verdict);
 	if (verdict_past(m, verdict)[0])
 		fprintf(to, "\n  thrashing  %s", verdict);
 	fprintf(to, "\n  engine     %s, policy %s, swap %s\n\n", m->engine,

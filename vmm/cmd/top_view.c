@@ -227,6 +227,30 @@ static void thrash(struct top *top)
 	     size_format(number(verdict, NULL, "more_bytes"), more));
 }
 
+/* What the guest uses, and what it would refault with half the limit and with all of it. */
+static void working_set(struct top *top)
+{
+	const json_t *set = json_object_get(top->now, "working_set"), *point;
+	uint64_t limit = now(top, NULL, "limit_bytes"), half = 0, full = 0;
+	char used[SIZE_TEXT_BYTES], at_half[NUMBER_BYTES], at_full[NUMBER_BYTES];
+	size_t i;
+
+	if (!json_is_true(json_object_get(set, "on"))) {
+		line(top, "%s", "IN USE  not watched");
+		return;
+	}
+	json_array_foreach(json_object_get(set, "curve"), i, point)
+	{
+		uint64_t at = number(point, NULL, "limit_bytes");
+
+		half = at == limit / 2 ? number(point, NULL, "refaults_per_s") : half;
+		full = at == limit ? number(point, NULL, "refaults_per_s") : full;
+	}
+	line(top, "IN USE  %9s   would refault %s/s, with half the limit %s/s",
+	     size_format(number(set, NULL, "bytes"), used), count((double)full, at_full),
+	     count((double)half, at_half));
+}
+
 /* One line for all vCPUs: how busy, how many exits. */
 static void vcpus(struct top *top)
 {
@@ -262,5 +286,6 @@ void top_render(const json_t *stats, const json_t *before, struct top_screen *sc
 	store(&top);
 	stalls(&top);
 	thrash(&top);
+	working_set(&top);
 	vcpus(&top);
 }

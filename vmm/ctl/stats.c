@@ -134,6 +134,35 @@ static json_t *huge_json(const struct gmm_stats *mm)
 			 num(mm->huge.split), "gathered", num(mm->huge.gathered));
 }
 
+static json_t *curve_json(const struct gmm_stats *mm)
+{
+	json_t *curve = json_array();
+
+	for (uint32_t i = 0; curve && i < mm->working_set.n_points; i++) {
+		const struct gmm_curve_point *at = &mm->working_set.curve[i];
+		json_t *point = json_pack("{s:I, s:I}", "limit_bytes", num(at->limit_bytes),
+					  "refaults_per_s", num(at->refaults_per_s));
+
+		if (json_array_append_new(curve, point)) {
+			json_decref(curve);
+			return NULL;
+		}
+	}
+	return curve;
+}
+
+static json_t *working_set_json(const struct gmm_stats *mm)
+{
+	char text[VERDICT_BYTES];
+
+	return json_pack("{s:b, s:I, s:I, s:I, s:I, s:I, s:o, s:s}", "on", mm->working_set.on,
+			 "bytes", num(mm->working_set.bytes), "pages_a_sample",
+			 num(mm->working_set.pages_a_sample), "sampled",
+			 num(mm->working_set.sampled), "touches", num(mm->working_set.touches),
+			 "spent_ns", num(mm->working_set.spent_ns), "curve", curve_json(mm),
+			 "in_words", verdict_working_set(mm, text));
+}
+
 json_t *stats_json(const struct run_stats *st)
 {
 	json_t *all = head_json(st), *extra = extra_json(st);
@@ -147,6 +176,7 @@ json_t *stats_json(const struct run_stats *st)
 	if (!all || !middle || !extra || json_object_update(all, middle) ||
 	    json_object_update(all, extra) ||
 	    json_object_set_new(all, "huge", huge_json(&st->mm)) ||
+	    json_object_set_new(all, "working_set", working_set_json(&st->mm)) ||
 	    json_object_set_new(all, "thrash", thrash_json(&st->mm))) {
 		json_decref(all);
 		all = NULL;

@@ -22,7 +22,7 @@ struct run_stats {
 	struct { /* as the guest's kernel counts them */
 		uint64_t minor, major, invalid;
 	} guest_faults;
-	const char *balloon_by; /* "share" or "list" */
+	const char *balloon_by;	   /* "share" or "list" */
 	uint64_t guest_free_bytes; /* as a shared allocator says; 0 by list */
 	uint64_t balloon_target_bytes;
 	uint64_t rss_peak_bytes, rss_bytes; /* see stats_rss() */

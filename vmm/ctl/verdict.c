@@ -34,6 +34,35 @@ char *verdict_text(const struct gmm_stats *mm, char text[VERDICT_BYTES])
 	return text;
 }
 
+/* "with 32 MiB it would refault 1881 times a second" */
+static int add_point(const struct gmm_stats *mm, uint64_t limit_bytes, const char *before,
+		     char *text, size_t room)
+{
+	for (uint32_t i = 0; i < mm->working_set.n_points; i++)
+		if (mm->working_set.curve[i].limit_bytes == limit_bytes)
+			return snprintf(text, room,
+					"%s%" PRIu64 " times a second with %" PRIu64 " MiB", before,
+					mm->working_set.curve[i].refaults_per_s,
+					whole_mib(limit_bytes));
+	return 0;
+}
+
+char *verdict_working_set(const struct gmm_stats *mm, char text[VERDICT_BYTES])
+{
+	uint64_t limit = mm->limit_bytes;
+	int n;
+
+	text[0] = '\0';
+	if (!mm->working_set.on)
+		return text;
+	n = snprintf(text, VERDICT_BYTES, "%" PRIu64 " MiB are in use",
+		     whole_mib(mm->working_set.bytes));
+	n += add_point(mm, limit / 2, "; it would refault ", text + n, VERDICT_BYTES - (size_t)n);
+	n += add_point(mm, limit, ", ", text + n, VERDICT_BYTES - (size_t)n);
+	add_point(mm, limit * 2, ", ", text + n, VERDICT_BYTES - (size_t)n);
+	return text;
+}
+
 char *verdict_past(const struct gmm_stats *mm, char text[VERDICT_BYTES])
 {
 	text[0] = '\0';

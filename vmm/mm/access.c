@@ -85,6 +85,8 @@ static void access_ask(struct gmm_space *s, page_no p)
 /* Holds one page, under the lock: 0, -EIO, -EBUSY. */
 static int access_hold_page(struct gmm_space *s, page_no p)
 {
+	if (s->ws.on)
+		working_set_touch(s, p, now_ns());
 	for (;;) {
 		page_word w = space_word(s, p);
 
@@ -92,7 +94,7 @@ static int access_hold_page(struct gmm_space *s, page_no p)
 			return -EIO;
 		if (s->dead)
 			return -EIO;
-		if (page_state(w) == GMM_PAGE_RESIDENT) {
+		if (page_state(w) == GMM_PAGE_RESIDENT && working_set_return(s, p)) {
 			if (page_holds(w) == PAGE_HOLDS_MAX)
 				return -EBUSY;
 			if (page_holds(w)) /* counted already */
@@ -101,7 +103,8 @@ static int access_hold_page(struct gmm_space *s, page_no p)
 			return 0;
 		}
 		access_ask(s, p);
-		if (page_state(space_word(s, p)) != GMM_PAGE_RESIDENT)
+		if (page_state(w) == GMM_PAGE_RESIDENT ||
+		    page_state(space_word(s, p)) != GMM_PAGE_RESIDENT)
 			access_wait(s, p);
 	}
 }
@@ -281,7 +284,7 @@ bool access_discard(struct gmm_space *s, page_no p, enum gmm_page_state to)
 			s->transfers.all[page_payload(w)].discard = 1;
 		return false;
 	case GMM_PAGE_RESIDENT:
-		if (page_holds(w) || !discard_frames(s, p, 1))
+		if (page_holds(w) || !working_set_return(s, p) || !discard_frames(s, p, 1))
 			return false;
 		discard_slot(s, page_payload(w));
 		if (s->policy)
@@ -301,6 +304,7 @@ bool access_discard(struct gmm_space *s, page_no p, enum gmm_page_state to)
 		return false;
 	}
 	page_change(&s->pages, p, w, page_make(to, 0));
+	working_set_forget(s, p, 1);
 	return true;
 }
 
@@ -309,14 +313,13 @@ static bool word_is_free_to_go(page_word w)
 	return page_state(w) == GMM_PAGE_RESIDENT && page_holds(w) == 0;
 }
 
-static bool discard_is_resident(const struct gmm_space *s, page_no p)
+static bool discard_is_resident(struct gmm_space *s, page_no p)
 {
-	return word_is_free_to_go(space_word(s, p));
+	return word_is_free_to_go(space_word(s, p)) && working_set_return(s, p);
 }
 
 /* The first page from p on, up to end, that is not such a one. *n_slots: how many have slots. */
-static page_no discard_resident_end(const struct gmm_space *s, page_no p, uint64_t end,
-				    uint64_t *n_slots)
+static page_no discard_resident_end(struct gmm_space *s, page_no p, uint64_t end, uint64_t *n_slots)
 {
 	*n_slots = 0;
 	p = page_run_end(&s->pages, p, end, page_make(GMM_PAGE_RESIDENT, GMM_SLOT_NONE),
@@ -324,7 +327,7 @@ static page_no discard_resident_end(const struct gmm_space *s, page_no p, uint64
 	for (; p < end; p++) {
 		page_word w = space_word(s, p);
 
-		if (!word_is_free_to_go(w))
+		if (!word_is_free_to_go(w) || !working_set_return(s, p))
 			break;
 		*n_slots += page_payload(w) != GMM_SLOT_NONE;
 	}
@@ -342,6 +345,7 @@ static uint64_t discard_resident(struct gmm_space *s, page_no p, uint64_t n, uin
 	if (s->policy)
 		gmm_policy_remove_run(s->policy, p, n);
 	page_change_run(&s->pages, p, n, page_make(to, 0));
+	working_set_forget(s, p, n);
 	return n;
 }
 

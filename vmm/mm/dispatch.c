@@ -121,22 +121,22 @@ static void dispatch_serve_waiting(struct gmm_space *s)
 	pool_starve(&s->member, kept != 0);
 }
 
+/* *n_read: not counting what is a fault only because it was laid aside. */
 static int dispatch_read_faults(struct gmm_space *s, unsigned *n_read)
 {
 	struct uffd_msg msgs[DISPATCH_EVENTS_READ];
+	unsigned n = 0;
 	uint64_t now;
 	int ret;
 
 	*n_read = 0;
 	if (s->n_waiting + DISPATCH_EVENTS_READ > SPACE_WAITING)
 		return 0; /* they keep in the kernel */
-	ret = uffd_read(&s->uffd, msgs, DISPATCH_EVENTS_READ, n_read);
+	ret = uffd_read(&s->uffd, msgs, DISPATCH_EVENTS_READ, &n);
 	if (ret)
 		return ret;
 	now = now_ns();
-	if (*n_read)
-		s->served_ns = s->fault_ns = now;
-	for (unsigned i = 0; i < *n_read; i++) {
+	for (unsigned i = 0; i < n; i++) {
 		void *at = (void *)(uintptr_t)msgs[i].arg.pagefault.address; /* NOLINT */
 		const struct region *r = layout_find_hva(&s->layout, at);
 		struct fault f = {.tid = (int32_t)msgs[i].arg.pagefault.feat.ptid, .since_ns = now};
@@ -145,6 +145,10 @@ static int dispatch_read_faults(struct gmm_space *s, unsigned *n_read)
 			continue;
 		f.page = r->first + (page_no)(((char *)at - r->hva) >> GMM_PAGE_SHIFT);
 		f.tid = f.tid ? f.tid : 1;
+		if (!s->ws.on || !working_set_touch(s, f.page, now)) {
+			s->served_ns = s->fault_ns = now;
+			++*n_read;
+		}
 		dispatch_serve(s, &f);
 	}
 	return 0;
@@ -204,6 +208,7 @@ static void dispatch_drain_fd(int fd)
 static void dispatch_set_timer(struct gmm_space *s)
 {
 	uint64_t blocked = reclaim_blocked_until(s), now = now_ns(), in = 0;
+	uint64_t watch = working_set_next_ns(s);
 	struct itimerspec t = {0};
 
 	if (s->transfers.ready != TRANSFER_NONE)
@@ -215,6 +220,8 @@ static void dispatch_set_timer(struct gmm_space *s)
 		 s->transfers.n_free < SPACE_TRANSFERS || huge_wants_to_gather(s))
 		in = DISPATCH_TICK_NS; /* transfers, too: io_uring may refuse to take them at first
 					*/
+	if (in == 0 && watch)
+		in = watch > now ? watch - now : 1;
 	if (in == 0 || (s->timer_ns && s->timer_ns <= now + in))
 		return;
 	t.it_value.tv_sec = (time_t)(in / 1000000000);
@@ -306,6 +313,7 @@ static int dispatch_locked(struct gmm_space *s, unsigned ready)
 	else
 		dispatch_idle(s);
 	dispatch_maintain(s);
+	working_set_tick(s);
 	stall_update(&s->stall, now_ns());
 	thrash_update(&s->thrash, s->stall.since_ns, s->stall.some_ns);
 	dispatch_set_timer(s);

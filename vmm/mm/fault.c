@@ -239,7 +239,9 @@ enum fault_outcome fault_serve(struct gmm_space *s, const struct fault *f)
 	case GMM_PAGE_RESIDENT:
 		/* Two threads met, or the copy engine's write protection was met and undone.
 		 * Nobody but the library may discard guest memory: a page that is resident here
-		 * is there. */
+		 * is there, but for what is laid aside. */
+		if (!working_set_return(s, f->page))
+			return FAULT_WAIT;
 		uffd_wake(&s->uffd, hva, GMM_PAGE_BYTES);
 		return FAULT_SERVED;
 	case GMM_PAGE_POISONED:

@@ -23,10 +23,12 @@
 #define HUGE_RUN_MAX	  4u  /* blocks for one fault: zeroing one takes some 100 us */
 #define HUGE_NEAR	  64u /* how far into a block a first touch may be to count as in order */
 #define HUGE_LOOKS	  64u /* blocks looked at by one huge_gather() */
+#define HUGE_TORN	  4u  /* times that the cause is not another vCPU, which was faster */
 
 enum huge_flag {
 	HUGE_MAPPED = 1, /* the kernel maps it as one page */
 	HUGE_USED = 2,	 /* single pages were here: the kernel has a page table for it */
+	HUGE_AWAY = 4,	 /* beside HUGE_MAPPED: it is laid aside */
 };
 
 int huge_init(struct huge *h, enum gmm_huge mode, uint64_t n_pages_max)
@@ -77,6 +79,8 @@ static void huge_set(struct gmm_space *s, page_no block, unsigned flags)
 
 	s->huge.n_mapped += (flags & HUGE_MAPPED) != 0;
 	s->huge.n_mapped -= (*now & HUGE_MAPPED) != 0;
+	s->huge.n_away += (flags & HUGE_AWAY) != 0;
+	s->huge.n_away -= (*now & HUGE_AWAY) != 0;
 	*now = (uint8_t)flags;
 }
 
@@ -265,6 +269,53 @@ int huge_prepare_discard(struct gmm_space *s, page_no p, uint64_t n)
 	return 0;
 }
 
+/* ---- laying blocks aside ---- */
+
+page_no huge_away(const struct gmm_space *s, page_no p)
+{
+	page_no block;
+
+	if (s->huge.n_away == 0)
+		return PAGE_NONE;
+	block = huge_block(s, p);
+	return block != PAGE_NONE && *huge_flags(s, block) & HUGE_AWAY ? block : PAGE_NONE;
+}
+
+bool huge_may_lay_aside(const struct gmm_space *s)
+{
+	return s->engine.ops->lay_block_aside && s->huge.reclaims_tables != HUGE_NO;
+}
+
+bool huge_lay_aside(struct gmm_space *s, page_no block, char *aside)
+{
+	if (!huge_may_lay_aside(s) || !huge_all(s, block, GMM_PAGE_RESIDENT) ||
+	    s->engine.ops->lay_block_aside(&s->engine, space_hva(s, block), aside))
+		return false;
+	huge_set(s, block, HUGE_MAPPED | HUGE_AWAY);
+	return true;
+}
+
+/* The fault that wants it back has left a page table; and another one may leave one again while
+ * this here runs: then it comes back as single pages, and is gathered later. */
+bool huge_bring_back(struct gmm_space *s, page_no block, char *aside)
+{
+	struct huge *h = &s->huge;
+	bool one;
+
+	if (h->reclaims_tables != HUGE_NO &&
+	    madvise(space_hva(s, block), GMM_HUGE_BYTES, MADV_DONTNEED))
+		return false;
+	if (s->engine.ops->bring_block_back(&s->engine, space_hva(s, block), aside, &one))
+		return false;
+	huge_set(s, block, one ? HUGE_MAPPED : HUGE_USED);
+	h->n_torn = one ? 0 : h->n_torn + 1;
+	if (h->reclaims_tables == HUGE_UNKNOWN && (one || h->n_torn == HUGE_TORN))
+		h->reclaims_tables = one ? HUGE_YES : HUGE_NO;
+	if (!one)
+		h->n_to_look = s->pages.n_pages / GMM_HUGE_PAGES;
+	return true;
+}
+
 /* ---- putting blocks together again ---- */
 
 /* What was taken out of the guest a moment ago goes back. The kernel may lose a race for a page's
@@ -335,7 +386,8 @@ void huge_gather(struct gmm_space *s)
 
 		if (block == PAGE_NONE || !huge_all(s, block, GMM_PAGE_RESIDENT))
 			continue;
-		huge_gather_block(s, block);
+		if (working_set_return_run(s, block, GMM_HUGE_PAGES))
+			huge_gather_block(s, block);
 		return;
 	}
 }

@@ -31,6 +31,8 @@ struct huge {
 	page_no hand;	    /* huge_gather() looks on here, */
 	uint64_t n_to_look; /* at so many blocks */
 	uint64_t n_mapped;  /* blocks that are mapped as one now */
+	uint64_t n_away;    /* of them, those laid aside: to everybody else they are mapped */
+	unsigned n_torn;    /* blocks that came back as single pages, while it is not known why */
 	uint64_t n_filled, n_taken, n_split, n_gathered;
 };
 
@@ -63,6 +65,18 @@ unsigned huge_take(struct gmm_space *s, page_no block, bay_slot *first);
 /* Before the resident pages [p, p + n) are discarded: splits the blocks that go in part.
  * -EBUSY: that cannot be done now, they are pinned. */
 int huge_prepare_discard(struct gmm_space *s, page_no p, uint64_t n);
+
+/* For working_set.c. The block with page p where that is laid aside, else PAGE_NONE. */
+page_no huge_away(const struct gmm_space *s, page_no p);
+
+/* Can blocks be laid aside at all, without being split for it? */
+bool huge_may_lay_aside(const struct gmm_space *s);
+
+/* Lays a mapped block aside. False: it stays (a page is held or pinned). */
+bool huge_lay_aside(struct gmm_space *s, page_no block, char *aside);
+
+/* False: it stays aside for now. */
+bool huge_bring_back(struct gmm_space *s, page_no block, char *aside);
 
 /* Puts one block of single pages together again, if there is one and frames are plenty. */
 void huge_gather(struct gmm_space *s);

@@ -113,6 +113,7 @@ static void reclaim_extracted(struct gmm_space *s, page_no p, bay_slot slot)
 						    page_flags(w) & PAGE_AHEAD),
 				    space_stamp(s)));
 	prefetch_evicted(s, page_flags(w));
+	working_set_left(s, p);
 	s->counters.evicted++;
 	if (page_is_zero(page)) {
 		reclaim_release(s, old);
@@ -147,6 +148,7 @@ static void reclaim_drop(struct gmm_space *s, const struct region *r, page_no p,
 		s->counters.evicted++;
 		s->counters.dropped++;
 		reclaim_swapped(s, p + i, p + i - r->first);
+		working_set_left(s, p + i);
 	}
 }
 
@@ -223,7 +225,7 @@ static bool reclaim_may_take(struct gmm_space *s, uint64_t p)
 
 	if (page_state(w) != GMM_PAGE_RESIDENT)
 		return false; /* the policy's entry is stale: forgotten */
-	if (page_holds(w) == 0)
+	if (page_holds(w) == 0 && working_set_return(s, (page_no)p))
 		return true;
 	reclaim_put_back(s, (page_no)p);
 	return false;

@@ -176,6 +176,7 @@ int gmm_space_new(const struct gmm_space_config *given, struct gmm_space **out)
 	prefetch_init(&s->prefetch);
 	stall_init(&s->stall, config->n_vcpus, now_ns());
 	thrash_init(&s->thrash, now_ns(), limit);
+	working_set_init(s, config->working_set == GMM_WORKING_SET_ON, now_ns());
 	ret = space_setup(s, config);
 	if (ret) {
 		gmm_space_free(s);
@@ -227,6 +228,7 @@ struct gmm_space *gmm_space_free(struct gmm_space *s)
 	/* The mapping goes first: closing the userfaultfd under a running guest would turn absent
 	 * pages into zeros. */
 	space_unmap(s);
+	working_set_fini(s);
 	if (s->member.pool) {
 		left = atomic_load(
 			&s->member.used_pages); /* the guest's frames went with the mapping */

@@ -22,6 +22,7 @@
 #include "streams.h"
 #include "taken.h"
 #include "thrash.h"
+#include "working_set.h"
 
 #define SPACE_TRANSFERS 2048u
 /* Transfers that writes may have, reads find the rest: what a disk does in half a millisecond, as
@@ -125,6 +126,7 @@ struct gmm_space {
 	struct counters counters;
 	struct stall stall;
 	struct thrash thrash;
+	struct working_set ws;
 	struct gmm_event events[SPACE_EVENTS];
 	uint32_t n_events;
 	bool dead; /* the userfaultfd failed */

@@ -100,12 +100,14 @@ static void stats_all(struct gmm_space *s, struct gmm_stats *out)
 	memcpy(out->stall_some_avg, s->stall.some_avg, sizeof(out->stall_some_avg));
 	memcpy(out->stall_full_avg, s->stall.full_avg, sizeof(out->stall_full_avg));
 	out->metadata_bytes = clean_metadata_bytes(s, &out->io);
-	out->fixed_bytes = sizeof(*s) + s->bay.metadata_bytes + out->io.fixed_bytes;
+	out->fixed_bytes =
+		sizeof(*s) + s->bay.metadata_bytes + out->io.fixed_bytes + working_set_bytes(s);
 	out->huge_bytes = s->huge.n_mapped << GMM_HUGE_SHIFT;
 	out->huge.filled = s->huge.n_filled;
 	out->huge.taken = s->huge.n_taken;
 	out->huge.split = s->huge.n_split;
 	out->huge.gathered = s->huge.n_gathered;
+	working_set_stats(s, out);
 	out->prezeroed_bytes = (uint64_t)s->bay.n_zero << GMM_PAGE_SHIFT;
 	pthread_mutex_unlock(&s->lock);
 }

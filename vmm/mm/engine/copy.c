@@ -65,19 +65,26 @@ static int copy_install_copy(struct engine *e, char *hva, bay_slot slot)
 /* Where the limit leaves no second frame for the copy, the buffer's own charge passes to the
  * guest: the content waits in a page of the caller's stack, the buffer goes, then the copy comes.
  */
-static int copy_install_last(struct engine *e, char *hva, bay_slot slot)
+static int copy_pass_on(struct engine *e, char *hva, char *from)
 {
 	_Alignas(4096) char page[GMM_PAGE_BYTES];
 	size_t done;
 	int ret;
 
-	memcpy(page, bay_hva(e->bay, slot), GMM_PAGE_BYTES);
-	if (madvise(bay_hva(e->bay, slot), GMM_PAGE_BYTES, MADV_DONTNEED))
+	memcpy(page, from, GMM_PAGE_BYTES);
+	if (madvise(from, GMM_PAGE_BYTES, MADV_DONTNEED))
 		return -errno;
 	ret = uffd_copy(e->uffd, hva, page, GMM_PAGE_BYTES, &done);
 	if (ret) /* the frame comes back for the content; its charge never went */
-		memcpy(bay_hva(e->bay, slot), page, GMM_PAGE_BYTES);
-	else
+		memcpy(from, page, GMM_PAGE_BYTES);
+	return ret;
+}
+
+static int copy_install_last(struct engine *e, char *hva, bay_slot slot)
+{
+	int ret = copy_pass_on(e, hva, bay_hva(e->bay, slot));
+
+	if (ret == 0)
 		bay_hand_over(e->bay, slot);
 	return ret;
 }
@@ -163,6 +170,25 @@ static int copy_extract(struct engine *e, char *hva, unsigned n, bay_slot *slots
 	return ret;
 }
 
+/* The copy is charged before it is there, the guest's own goes then. */
+static int copy_lay_aside(struct engine *e, char *hva, char *aside)
+{
+	int ret;
+
+	if (!pool_charge(e->bay->member, 1))
+		return -ENOMEM;
+	ret = uffd_protect(e->uffd, hva, GMM_PAGE_BYTES, true);
+	if (ret == 0) {
+		memcpy(aside, hva, GMM_PAGE_BYTES);
+		if (engine_discard(e, hva, 1) == 0)
+			return 0;
+		uffd_protect(e->uffd, hva, GMM_PAGE_BYTES, false);
+		madvise(aside, GMM_PAGE_BYTES, MADV_DONTNEED);
+	}
+	pool_uncharge(e->bay->member, 1);
+	return -EBUSY;
+}
+
 const struct engine_ops engine_copy = {
 	.name = "copy",
 	.features = UFFD_FEATURE_PAGEFAULT_FLAG_WP,
@@ -172,4 +198,6 @@ const struct engine_ops engine_copy = {
 	.install_run = copy_install_run,
 	.install_copy = copy_install_copy,
 	.extract = copy_extract,
+	.lay_aside = copy_lay_aside,
+	.bring_back = copy_pass_on,
 };

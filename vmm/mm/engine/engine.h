@@ -63,6 +63,20 @@ struct engine_ops {
 	 * failure they stay the caller's. *one: as above. */
 	int (*install_huge)(struct engine *e, char *hva, bay_slot first, bool *one);
 
+	/* For pages that are laid aside: out of the guest, their frames charged as before, in a
+	 * range of addresses that its owner has got and that this has been called for. NULL: that
+	 * is not needed. */
+	int (*prepare_aside)(struct engine *e, char *aside, size_t bytes);
+
+	/* One page, to `aside` and back to where no page is. -EBUSY, -ENOMEM: it stays. */
+	int (*lay_aside)(struct engine *e, char *hva, char *aside);
+	int (*bring_back)(struct engine *e, char *hva, char *aside);
+
+	/* The same for 512 pages that are one page; NULL where the engine has none. *one: they are
+	 * one page again. */
+	int (*lay_block_aside)(struct engine *e, char *hva, char *aside);
+	int (*bring_block_back)(struct engine *e, char *hva, char *aside, bool *one);
+
 	/* Makes 512 single pages of one. 0 also where they are that already; -EBUSY (pinned),
 	 * -ENOMEM. */
 	int (*split)(struct engine *e, char *hva);

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "fatal.h"
@@ -278,18 +279,59 @@ static int move_extract_huge(struct engine *e, char *hva, bay_slot *first, unsig
 	return ret;
 }
 
+/* All of the bytes, or none. */
+static int move_whole(struct engine *e, char *to, char *from, size_t bytes)
+{
+	size_t went, back;
+	int ret = move_bytes(e, to, from, bytes, &went);
+
+	if (ret && went) /* some went: they come back */
+		CHECK(move_bytes(e, from, to, went, &back) == 0,
+		      "pages just moved cannot be moved back (%d)", ret);
+	return ret;
+}
+
 static int move_install_huge(struct engine *e, char *hva, bay_slot first, bool *one)
 {
-	char *from = bay_hva(e->bay, first);
-	size_t bytes, back;
-	int ret = move_bytes(e, hva, from, GMM_HUGE_BYTES, &bytes);
+	int ret = move_whole(e, hva, bay_hva(e->bay, first), GMM_HUGE_BYTES);
 
 	if (ret == 0)
 		*one = move_huge_done(e, hva, first);
-	else if (bytes) /* some went: they come back */
-		CHECK(move_bytes(e, from, hva, bytes, &back) == 0,
-		      "pages just moved cannot be moved back (%d)", ret);
 	return ret;
+}
+
+static int move_prepare_aside(struct engine *e, char *aside, size_t bytes)
+{
+	return move_register(e, aside, bytes);
+}
+
+static int move_lay_aside(struct engine *e, char *hva, char *aside)
+{
+	return move_whole(e, aside, hva, GMM_PAGE_BYTES);
+}
+
+static int move_bring_back(struct engine *e, char *hva, char *aside)
+{
+	return move_whole(e, hva, aside, GMM_PAGE_BYTES);
+}
+
+static int move_lay_block_aside(struct engine *e, char *hva, char *aside)
+{
+	return move_whole(e, aside, hva, GMM_HUGE_BYTES);
+}
+
+/* Where single pages were moved, a page table is left at `aside`, and goes: see move_huge_done().
+ */
+static int move_bring_block_back(struct engine *e, char *hva, char *aside, bool *one)
+{
+	int ret = move_whole(e, hva, aside, GMM_HUGE_BYTES);
+
+	if (ret)
+		return ret;
+	*one = pagemap_is_huge(e->pagemap, hva, true);
+	if (!*one)
+		madvise(aside, GMM_HUGE_BYTES, MADV_DONTNEED);
+	return 0;
 }
 
 const struct engine_ops engine_move = {
@@ -305,4 +347,9 @@ const struct engine_ops engine_move = {
 	.extract_huge = move_extract_huge,
 	.install_huge = move_install_huge,
 	.split = move_split,
+	.prepare_aside = move_prepare_aside,
+	.lay_aside = move_lay_aside,
+	.bring_back = move_bring_back,
+	.lay_block_aside = move_lay_block_aside,
+	.bring_block_back = move_bring_block_back,
 };

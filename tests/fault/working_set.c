@@ -1,0 +1,225 @@
+/* Watching what the guest touches: it is right about it, it costs less than it may, and nothing of
+ * the guest's gets lost by it. */
+#include <math.h>
+#include <pthread.h>
+#include <sys/resource.h>
+
+#include "vm.h"
+
+static uint64_t dice = 88172645463325252u;
+
+static uint64_t roll(void)
+{
+	dice ^= dice << 13;
+	dice ^= dice >> 7;
+	dice ^= dice << 17;
+	return dice;
+}
+
+static struct vm *watched_vm(enum gmm_engine engine, uint64_t mem_mib, uint64_t limit_mib)
+{
+	struct vm *vm = calloc(1, sizeof(*vm));
+
+	vm->working_set = GMM_WORKING_SET_ON;
+	vm_make(vm, engine, NULL, mem_mib, limit_mib, vm_store(2 * mem_mib * MIB, vm_fail, vm));
+	return vm;
+}
+
+static uint64_t ns_of(clockid_t clock)
+{
+	struct timespec t;
+
+	clock_gettime(clock, &t);
+	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+static void touch_for(struct vm *vm, uint64_t first, uint64_t n, double seconds)
+{
+	uint64_t until = ns_of(CLOCK_MONOTONIC) + (uint64_t)(seconds * 1e9);
+
+	while (ns_of(CLOCK_MONOTONIC) < until)
+		for (uint64_t p = first; p < first + n; p++)
+			++*vm_word(vm, p);
+}
+
+/* CPU time of everybody but this thread, and the kernel's part of this one's. */
+static uint64_t others_ns(void)
+{
+	struct rusage u;
+
+	getrusage(RUSAGE_THREAD, &u);
+	return ns_of(CLOCK_PROCESS_CPUTIME_ID) - ns_of(CLOCK_THREAD_CPUTIME_ID) +
+	       (uint64_t)u.ru_stime.tv_sec * 1000000000 + (uint64_t)u.ru_stime.tv_usec * 1000;
+}
+
+static void print_curve(const struct gmm_stats *s)
+{
+	printf("engine %s: %lu MiB in use; %lu pages sampled, one of %lu; %lu touches, %lu us\n",
+	       s->engine, s->working_set.bytes >> 20, s->working_set.sampled,
+	       s->working_set.pages_a_sample, s->working_set.touches,
+	       s->working_set.spent_ns / 1000);
+	for (unsigned i = 0; i < s->working_set.n_points; i++)
+		printf("  with %lu MiB %lu refaults/s\n", s->working_set.curve[i].limit_bytes >> 20,
+		       s->working_set.curve[i].refaults_per_s);
+}
+
+START_TEST(the_working_set_is_what_is_touched)
+{
+	struct vm *vm = watched_vm(engines[_i], 256, 192);
+	struct gmm_stats s;
+
+	touch_for(vm, PAGES(20), PAGES(64), 6);
+	s = vm_stats(vm);
+	print_curve(&s);
+	ck_assert(s.working_set.on);
+	ck_assert_uint_gt(s.working_set.bytes, 60 * MIB);
+	ck_assert_uint_lt(s.working_set.bytes, 68 * MIB);
+	ck_assert_uint_le(s.working_set.sampled, 1024);
+	ck_assert_uint_gt(s.working_set.touches, 100);
+	/* Eighths of the limit, as far as there is memory; with what is in use nothing comes back,
+	 * and with half of it everything, each round. */
+	ck_assert_uint_eq(s.working_set.n_points, 10);
+	for (unsigned i = 0; i < 10; i++)
+		ck_assert_uint_eq(s.working_set.curve[i].limit_bytes, (i + 1) * 24 * MIB);
+	ck_assert_uint_gt(s.working_set.curve[0].refaults_per_s, 1000);
+	ck_assert_uint_eq(s.working_set.curve[3].refaults_per_s, 0);
+	vm_free(vm, true);
+}
+END_TEST
+
+/* CPU time that others took of this thread's, in permille of `seconds` of touching. */
+static double cost_permille(struct vm *vm, double seconds)
+{
+	uint64_t others = others_ns(), wall = ns_of(CLOCK_MONOTONIC);
+
+	touch_for(vm, 0, PAGES(200), seconds);
+	others = others_ns() - others;
+	return 1000.0 * (double)others / (double)(ns_of(CLOCK_MONOTONIC) - wall);
+}
+
+/* On a machine that is busy CPU time is dearer: one quiet stretch of some has to do. */
+START_TEST(it_costs_less_than_a_hundredth_of_a_cpu)
+{
+	struct vm *vm = watched_vm(engines[_i], 256, 256);
+	uint64_t begun = ns_of(CLOCK_MONOTONIC);
+	double cost = 1000;
+	struct gmm_stats s;
+
+	touch_for(vm, 0, PAGES(200), 1);
+	for (unsigned i = 0; i < 6 && cost >= 10; i++) {
+		cost = cost_permille(vm, 3);
+		printf("%.2f %% of a CPU\n", cost / 10);
+	}
+	s = vm_stats(vm);
+	print_curve(&s);
+	ck_assert_double_lt(cost, 10);
+	ck_assert_uint_gt(s.working_set.touches, 100);
+	ck_assert_uint_lt(s.working_set.spent_ns, (ns_of(CLOCK_MONOTONIC) - begun) / 100 + 5000000);
+	ck_assert_uint_lt(s.working_set.touches * 60000, s.working_set.spent_ns);
+	vm_free(vm, true);
+}
+END_TEST
+
+START_TEST(off_it_costs_nothing)
+{
+	struct vm *vm = vm_new(engines[_i], NULL, 64, 64, 64);
+	struct gmm_stats s;
+
+	touch_for(vm, 0, PAGES(60), 1);
+	s = vm_stats(vm);
+	ck_assert(!s.working_set.on);
+	ck_assert_uint_eq(s.working_set.touches, 0);
+	ck_assert_uint_eq(s.working_set.spent_ns, 0);
+	ck_assert_uint_eq(s.working_set.n_points, 0);
+	vm_free(vm, true);
+}
+END_TEST
+
+#define ZIPF_PAGES PAGES(64)
+
+struct zipf {
+	double sum[ZIPF_PAGES];
+	_Atomic uint64_t n;
+	_Atomic bool stop;
+	struct vm *vm;
+};
+
+static uint64_t zipf_page(const struct zipf *z)
+{
+	double u = (double)(roll() >> 11) / 9007199254740992.0 * z->sum[ZIPF_PAGES - 1];
+	uint64_t low = 0, high = ZIPF_PAGES - 1;
+
+	while (low < high) {
+		uint64_t mid = (low + high) / 2;
+
+		if (z->sum[mid] < u)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low * 12377 % ZIPF_PAGES;
+}
+
+/* An access each 5 us, so that what counts takes longer than a busy machine makes a thread wait.
+ */
+static void *zipf_run(void *arg)
+{
+	struct zipf *z = arg;
+	uint64_t next = ns_of(CLOCK_MONOTONIC);
+
+	for (; !z->stop; z->n++) {
+		while (ns_of(CLOCK_MONOTONIC) < next)
+			;
+		next = ns_of(CLOCK_MONOTONIC) + 5000;
+		++*vm_word(z->vm, zipf_page(z));
+	}
+	return NULL;
+}
+
+static uint64_t n_back(struct vm *vm)
+{
+	struct gmm_stats s = vm_stats(vm);
+
+	return s.faults.swap_in + s.faults.prefetch_used;
+}
+
+/* Refaults for each access: the guest is slower where it waits for them. */
+START_TEST(the_curve_foretells_another_limit)
+{
+	struct zipf *z = calloc(1, sizeof(*z));
+	struct vm *vm = watched_vm(engines[_i], 64, 64);
+	double foretold, measured, seconds = 10;
+	struct gmm_stats s;
+	pthread_t guest;
+	uint64_t n, back;
+
+	z->vm = vm;
+	for (uint64_t i = 0; i < ZIPF_PAGES; i++)
+		z->sum[i] = (i ? z->sum[i - 1] : 0) + pow((double)(i + 1), -0.99);
+	touch_for(vm, 0, ZIPF_PAGES, 0);
+	pthread_create(&guest, NULL, zipf_run, z);
+	sleep_ms((long)(seconds * 1000));
+	s = vm_stats(vm);
+	n = z->n;
+	print_curve(&s);
+	ck_assert_uint_eq(s.working_set.curve[3].limit_bytes, 32 * MIB);
+	foretold = (double)s.working_set.curve[3].refaults_per_s * seconds / (double)n;
+	ck_assert_int_eq(gmm_pool_set_limit(vm->pool, 32 * MIB), 0);
+	sleep_ms(4000);
+	n = z->n;
+	back = n_back(vm);
+	sleep_ms(4000);
+	measured = (double)(n_back(vm) - back) / (double)(z->n - n);
+	z->stop = true;
+	pthread_join(guest, NULL);
+	printf("refaults an access: foretold %.5f, measured %.5f\n", foretold, measured);
+	ck_assert_double_gt(measured, foretold / 2);
+	ck_assert_double_lt(measured, foretold * 2);
+	vm_free(vm, true);
+	free(z);
+}
+END_TEST
+
+UNIT_MAIN_LOOP("working_set", N_ENGINES, 120, the_working_set_is_what_is_touched,
+	       it_costs_less_than_a_hundredth_of_a_cpu, off_it_costs_nothing,
+	       the_curve_foretells_another_limit)

@@ -1,0 +1,104 @@
+/* What is made of watching: how much a guest uses, and what it would refault with less or more. */
+#include <guestmm/space.h>
+
+#include "sampling.h"
+#include "space.h"
+
+#define WS_WINDOW_NS UINT64_C(60000000000)
+#define WS_SETTLED_NS                                                                              \
+	UINT64_C(1000000000) /* watched for so long, a page is known not to be in use */
+#define WS_EIGHTHS 16u
+
+struct ws_sums {
+	uint64_t n_used;    /* in the window */
+	uint64_t n_idle;    /* not */
+	uint64_t n_unknown; /* not watched long enough to tell */
+	double open_ns;	    /* page-nanoseconds that pages of the sample are watched for now */
+};
+
+static void ws_sum_page(const struct ws_page *e, uint64_t now, bool is_resident,
+			struct ws_sums *sums)
+{
+	uint64_t since = e->touched_ns ? e->touched_ns : e->armed_ns;
+
+	if (e->armed_ns)
+		sums->open_ns += curve_faded(now - since);
+	if (e->touched_ns && now - e->touched_ns <= WS_WINDOW_NS)
+		sums->n_used++;
+	else if (!is_resident || e->touched_ns ||
+		 (e->armed_ns && now - e->armed_ns >= WS_SETTLED_NS))
+		sums->n_idle++;
+	else
+		sums->n_unknown++;
+}
+
+static void ws_sum(const struct gmm_space *s, uint64_t now, struct ws_sums *sums)
+{
+	const struct working_set *ws = &s->ws;
+
+	*sums = (struct ws_sums){0};
+	for (uint32_t i = 0; ws->pages && i < ws->n; i++) {
+		page_no p = sampling_page(ws->level, i);
+
+		if (ws->pages[i].used)
+			ws_sum_page(&ws->pages[i], now,
+				    page_state(space_word(s, p)) == GMM_PAGE_RESIDENT, sums);
+	}
+}
+
+/* Of those that nobody knows as many as of the others. */
+static double ws_in_use(const struct ws_sums *sums)
+{
+	double known = (double)(sums->n_used + sums->n_idle);
+
+	return known > 0 ? (double)sums->n_used * (1 + (double)sums->n_unknown / known) : 0;
+}
+
+static void ws_add_point(const struct curve_slopes *slopes, uint64_t limit_pages,
+			 struct gmm_stats *out)
+{
+	struct gmm_curve_point *point = &out->working_set.curve[out->working_set.n_points++];
+	uint64_t all = out->memory_bytes >> GMM_PAGE_SHIFT, usable = limit_pages;
+	struct gmm_watermarks marks;
+
+	gmm_space_watermarks(limit_pages, &marks);
+	if (limit_pages < all) /* some are kept free */
+		usable = limit_pages > marks.high ? limit_pages - marks.high : 0;
+	point->limit_bytes = limit_pages << GMM_PAGE_SHIFT;
+	if (limit_pages < all)
+		point->refaults_per_s = (uint64_t)(curve_refaults(slopes, (double)usable) + 0.5);
+}
+
+static void ws_points(const struct curve_slopes *slopes, struct gmm_stats *out)
+{
+	uint64_t limit = out->limit_bytes >> GMM_PAGE_SHIFT;
+	uint64_t all = out->memory_bytes >> GMM_PAGE_SHIFT;
+
+	for (uint64_t i = 1; i <= WS_EIGHTHS && limit * i / 8 <= all; i++)
+		ws_add_point(slopes, limit * i / 8, out);
+	for (uint64_t to = limit * 4; to <= all && out->working_set.n_points < GMM_CURVE_POINTS;
+	     to *= 2)
+		ws_add_point(slopes, to, out);
+}
+
+void working_set_stats(struct gmm_space *s, struct gmm_stats *out)
+{
+	struct working_set *ws = &s->ws;
+	double each = (double)(UINT64_C(1) << ws->level);
+	struct curve_slopes slopes;
+	struct ws_sums sums;
+	uint64_t now = now_ns();
+
+	out->working_set.on = ws->on;
+	if (!ws->on)
+		return;
+	curve_advance(&ws->curve, now);
+	ws_sum(s, now, &sums);
+	curve_fit(&ws->curve, ws->n_used * each, sums.open_ns * each, &slopes);
+	out->working_set.bytes = (uint64_t)(ws_in_use(&sums) * each) << GMM_PAGE_SHIFT;
+	out->working_set.pages_a_sample = UINT64_C(1) << ws->level;
+	out->working_set.sampled = ws->n_used;
+	out->working_set.touches = ws->n_touches;
+	out->working_set.spent_ns = ws->spent_ns;
+	ws_points(&slopes, out);
+}
