@@ -20,6 +20,7 @@ static struct run_stats example(void)
 		.wall_ns = 106,
 		.guest_free_bytes = 107,
 		.balloon_by = "share",
+		.fault_cpu = {"same", 1, 41, 42, 43},
 	};
 
 	st.mm = (struct gmm_stats){
@@ -231,6 +232,20 @@ START_TEST(resident_memory_is_measured)
 }
 END_TEST
 
+START_TEST(where_faults_are_served_is_told)
+{
+	struct run_stats st = example();
+	json_t *json = stats_json(&st), *at = json_object_get(json, "fault_cpu");
+
+	ck_assert_str_eq(json_string_value(json_object_get(at, "choice")), "same");
+	ck_assert_int_eq(json_integer_value(json_object_get(at, "cpu")), 1);
+	ck_assert_int_eq(json_integer_value(json_object_get(at, "same_ns")), 41);
+	ck_assert_int_eq(json_integer_value(json_object_get(at, "other_ns")), 42);
+	ck_assert_int_eq(json_integer_value(json_object_get(at, "spin_ns")), 43);
+	json_decref(json);
+}
+END_TEST
+
 START_TEST(the_working_set_is_told)
 {
 	struct run_stats st = example();
@@ -293,6 +308,6 @@ START_TEST(the_verdict_is_said_in_words)
 END_TEST
 
 UNIT_MAIN("stats", the_schema_is_kept_to_the_letter, the_working_set_is_told,
-	  the_verdict_is_said_in_words, every_vcpu_is_there, a_running_guest_has_no_exit_status,
-	  stalls_are_thousandths, it_is_written_as_one_line, a_full_disk_is_reported,
-	  resident_memory_is_measured)
+	  where_faults_are_served_is_told, the_verdict_is_said_in_words, every_vcpu_is_there,
+	  a_running_guest_has_no_exit_status, stalls_are_thousandths, it_is_written_as_one_line,
+	  a_full_disk_is_reported, resident_memory_is_measured)

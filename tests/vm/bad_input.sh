@@ -69,6 +69,8 @@ test_other_options()
 	usage_error 'neither share nor list' run --balloon-by force hello
 	usage_error 'pin' run --pin here hello
 	usage_error 'pin' run --pin 99999 hello
+	usage_error 'neither auto, same, spin' run --fault-cpu off hello
+	usage_error 'neither auto, same, spin' run --fault-cpu 99999 hello
 	usage_error 'neither on nor off' run --working-set perhaps hello
 	usage_error 'cannot give up all' run -m 64M -b 64M hello
 	usage_error 'neither move nor copy' run --engine steam hello

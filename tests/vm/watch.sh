@@ -116,6 +116,108 @@ test_working_set()
 	grep -q '"working_set":{"on":false,"bytes":0,' "$WORK/stats" || fail "off: it is watched"
 }
 
+# Starts a guest that computes, with faults served as the options say.
+start_placed()
+{
+	need_kvm
+	"$GUESTMM" run -m 64M --control "$TMPDIR/socket" "$@" touch --bytes 1M --passes 1000000000 \
+		>"$WORK/out" 2>"$WORK/err" &
+	pid=$!
+	trap 'kill -9 $pid 2>/dev/null; cleanup' EXIT
+	wait_for 10 test -S "$TMPDIR/socket" || fail "there is no control socket"
+	wait_for 10 is_placed || fail "nothing is placed: $(placed)"
+}
+
+placed()
+{
+	timeout 10 "$GUESTMM" ctl "$TMPDIR/socket" stats | grep -o '"fault_cpu":{[^}]*}'
+}
+
+is_placed()
+{
+	placed | grep -q '"choice":"[a-z]*"' && [ "$(number run_ns)" -gt 0 ]
+}
+
+# Threads of guestmm and of the guest (the kernel has some in this process, too) that may run on one
+# CPU alone, which the pattern matches.
+n_threads_on()
+{
+	grep -lE '^(guestmm|vcpu-0)$' /proc/$pid/task/*/comm | sed 's/comm$/status/' | xargs cat |
+		grep -c "^Cpus_allowed_list:[[:space:]]*$1\$"
+}
+
+need_two_cpus()
+{
+	[ "$(nproc)" -ge 2 ] || skip "there is one CPU only"
+}
+
+# The first CPU that this process may have.
+first_cpu()
+{
+	grep '^Cpus_allowed_list:' /proc/self/status | sed 's/[^0-9]*\([0-9]*\).*/\1/'
+}
+
+test_faults_on_a_cpu()
+{
+	need_two_cpus
+	cpu=$(first_cpu)
+	start_placed --fault-cpu "$cpu"
+	placed | grep -q "\"choice\":\"cpu\",\"cpu\":$cpu,\"same_ns\":0," || fail "$(placed)"
+	wait_for 5 [ "$(n_threads_on "$cpu")" = 1 ] || fail "$(n_threads_on "$cpu") threads are on CPU $cpu"
+	quit
+}
+
+test_faults_on_the_same_cpu()
+{
+	need_two_cpus
+	cpu=$(first_cpu)
+	start_placed --fault-cpu same --pin "$cpu"
+	placed | grep -q "\"choice\":\"same\",\"cpu\":$cpu," || fail "$(placed)"
+	[ "$(n_threads_on "$cpu")" = 2 ] || fail "$(n_threads_on "$cpu") threads are on CPU $cpu"
+	quit
+}
+
+# Nothing is to be served, and yet the worker is busy: two threads are.
+n_busy()
+{
+	cat /proc/$pid/task/*/stat | awk '$14 + $15 > 50 { n++ } END { print n + 0 }'
+}
+
+two_are_busy()
+{
+	[ "$(n_busy)" -ge 2 ]
+}
+
+test_faults_by_polling()
+{
+	need_two_cpus
+	start_placed --fault-cpu spin
+	placed | grep -q '"choice":"spin","cpu":-1,' || fail "$(placed)"
+	wait_for 60 two_are_busy || fail "$(n_busy) threads are busy: nobody polls"
+	quit
+}
+
+# Measured, told, and the faster one taken; never polling.
+test_faults_where_they_are_fastest()
+{
+	need_two_cpus
+	start_placed --fault-cpu auto
+	same=$(number same_ns) other=$(number other_ns)
+	[ "$same" -gt 1000 ] && [ "$other" -gt 1000 ] && [ "$(number spin_ns)" -gt 1000 ] ||
+		fail "not measured: $(placed)"
+	want=any n=0
+	[ "$same" -le "$other" ] && want=same n=2
+	placed | grep -q "\"choice\":\"$want\"" || fail "the slower one was taken: $(placed)"
+	[ "$(n_threads_on '[0-9]*')" = $n ] ||
+		fail "$want: threads are pinned otherwise"
+	sleep 3
+	[ "$(n_busy)" -le 1 ] || fail "$(n_busy) threads are busy"
+	quit
+	"$GUESTMM" run --pin off --stats "$WORK/stats" hello >"$WORK/out" || fail "--pin off: it fails"
+	grep -q '"fault_cpu":{"choice":"any","cpu":-1,"same_ns":0,' "$WORK/stats" ||
+		fail "--pin off: it was measured all the same"
+}
+
 resident_within()
 {
 	[ "$(number resident_bytes)" -le "$1" ]

@@ -26,7 +26,6 @@
 /* For kernels whose command line is not given: console on the serial port, and a panic or a
  * reboot ends the guest instead of hanging it. */
 #define DEFAULT_CMDLINE	  "console=ttyS0 reboot=k panic=-1"
-#define WORKER_SPIN_US	  0
 #define FULL_QUIET_NS	  UINT64_C(10000000000)
 #define DEFAULT_SWAP	  "file" /* unlinked, in $TMPDIR */
 #define STORE_ERROR_BYTES 512
@@ -326,7 +325,7 @@ static int make_devices(struct machine *m)
 		.size = sizeof(worker),
 		.space = g->space,
 		.cpu = -1,
-		.spin_us = WORKER_SPIN_US,
+		.spin_us = m->options->fault_cpu == PLACEMENT_FAULTS_SPIN ? UINT32_MAX : 0,
 	};
 	int rc = console_new(&g->console);
 
@@ -479,6 +478,11 @@ int machine_stats(struct machine *m, struct run_stats *out)
 	out->mm.size = sizeof(out->mm);
 	gmm_space_stats(g->space, &out->mm);
 	out->mm.metadata_bytes += g->frames.bytes;
+	out->fault_cpu.choice = placement_name(&m->placement);
+	out->fault_cpu.cpu = atomic_load(&m->placement.cpu);
+	out->fault_cpu.same_ns = m->placement.measured.ns[FAULT_CPU_SAME];
+	out->fault_cpu.other_ns = m->placement.measured.ns[FAULT_CPU_OTHER];
+	out->fault_cpu.spin_ns = m->placement.measured.ns[FAULT_CPU_SPIN];
 	out->balloon_by = gmm_balloon_is_shared(g->balloon) ? "share" : "list";
 	out->guest_free_bytes = gmm_balloon_guest_free(g->balloon);
 	out->guest_faults.minor = atomic_load(&g->n_minor);

@@ -4,6 +4,7 @@
 
 #include "vmm/cmd/image.h"
 #include "vmm/cmd/options.h"
+#include "vmm/cmd/placement.h"
 #include "vmm/cmd/trace_file.h"
 #include "vmm/ctl/map.h"
 #include "vmm/ctl/stats.h"
@@ -15,6 +16,7 @@ struct machine {
 	const struct run_options *options;
 	struct gmm_pool *pool;
 	struct gmm_worker *worker;
+	struct placement placement;
 	struct trace_file *trace; /* NULL: none */
 	struct guest guest; /* its space and balloon too */
 	struct image kernel, program, initrd;

@@ -28,6 +28,7 @@ enum {
 	OPT_HUGE,
 	OPT_BALLOON_BY,
 	OPT_WORKING_SET,
+	OPT_FAULT_CPU,
 };
 
 #define MAX_MEMORY_BYTES (UINT64_C(8) << 40) /* what a space keeps state words for */
@@ -73,6 +74,12 @@ static const struct argp_option options[] = {
 	{"pin", OPT_PIN, "WHERE", 0,
 	 "The CPU that a vCPU shares with the worker that serves its faults: auto, off, or a CPU's "
 	 "number (default auto: a lone vCPU shares, the CPU may change)",
+	 0},
+	{"fault-cpu", OPT_FAULT_CPU, "WHERE", 0,
+	 "Where faults are served: auto (what is measured to be faster: same, or any CPU), same "
+	 "(on "
+	 "the first vCPU's CPU), spin (polling instead of sleeping), or a CPU's number (default "
+	 "auto, or as --pin says)",
 	 0},
 	{"initrd", OPT_INITRD, "FILE", 0, "Linux: the initial RAM disk", 1},
 	{"cmdline", OPT_CMDLINE, "TEXT", 0, "Linux: the kernel's command line", 1},
@@ -139,6 +146,25 @@ static error_t read_pin(const char *text, int *placement)
 		return wrong("--pin: '%s' is neither auto, off nor a CPU's number.", text);
 	else
 		*placement = (int)v;
+	return 0;
+}
+
+static error_t read_fault_cpu(const char *text, int *where)
+{
+	char *end;
+	long v = strtol(text, &end, 10);
+
+	if (strcmp(text, "auto") == 0)
+		*where = PLACEMENT_FAULTS_AUTO;
+	else if (strcmp(text, "same") == 0)
+		*where = PLACEMENT_FAULTS_SAME;
+	else if (strcmp(text, "spin") == 0)
+		*where = PLACEMENT_FAULTS_SPIN;
+	else if (*text < '0' || *text > '9' || *end || v >= CPU_SETSIZE)
+		return wrong("--fault-cpu: '%s' is neither auto, same, spin nor a CPU's number.",
+			     text);
+	else
+		*where = (int)v;
 	return 0;
 }
 
@@ -295,6 +321,8 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		return read_balloon_by(arg, &o->balloon_by);
 	case OPT_PIN:
 		return read_pin(arg, &o->placement);
+	case OPT_FAULT_CPU:
+		return read_fault_cpu(arg, &o->fault_cpu);
 	case 'q':
 		o->quiet = true;
 		return 0;
@@ -358,6 +386,7 @@ int options_parse(int argc, char **argv, struct run_options *out)
 		.engine = GMM_ENGINE_BEST,
 		.working_set = GMM_WORKING_SET_ON,
 		.placement = PLACEMENT_AUTO,
+		.fault_cpu = PLACEMENT_FAULTS_AS_PIN,
 	};
 	argp_err_exit_status = CMD_EXIT_USAGE;
 	if (argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &p))

@@ -29,7 +29,7 @@ struct run_options {
 	struct file_option files[GMM_MAX_FILES];
 	const char *stats, *trace, *control, *kernel, *initrd, *cmdline;
 	bool quiet, summary;
-	int placement;	 /* see placement.h */
+	int placement, fault_cpu; /* see placement.h */
 	unsigned n_args; /* program and its arguments */
 	char **args;
 };

@@ -1,10 +1,11 @@
-/* Which CPU the guest runs on.
+/* Which CPUs the guest and the worker that serves its faults run on.
  *
  * A lone vCPU waits while its fault is served, so the worker that serves it can have the same
  * CPU: switching threads there costs a fraction of waking a sleeping CPU. The scheduler does not
  * know that and keeps them apart; so both are pinned together. Once a second the pair moves if
- * what others do on its CPU exceeds all that another CPU does by a fifth of a second. With
- * several vCPUs, and where only one CPU may be used, the scheduler decides.
+ * what others do on its CPU exceeds all that another CPU does by a fifth of a second. Whether that
+ * is faster here is measured before the guest starts. With several vCPUs, and where only one CPU
+ * may be used, the scheduler decides.
  */
 #include "vmm/cmd/placement.h"
 
@@ -48,32 +49,94 @@ static bool read_busy(uint64_t busy[CPU_SETSIZE])
 	return true;
 }
 
-static void pin(struct placement *p, int cpu)
+static int pin_vcpu(const struct placement *p, int cpu)
 {
 	cpu_set_t set;
 
 	CPU_ZERO(&set);
 	CPU_SET((unsigned)cpu, &set);
-	if (gmm_worker_set_cpu(p->worker, cpu) == 0 &&
-	    pthread_setaffinity_np(p->vm->vcpus[0].thread, sizeof(set), &set) == 0)
-		p->cpu = cpu;
+	return pthread_setaffinity_np(p->vm->vcpus[0].thread, sizeof(set), &set);
 }
 
-void placement_start(struct placement *p, struct vm *vm, struct gmm_worker *worker, int where)
+static void pin_both(struct placement *p, int cpu)
+{
+	if (gmm_worker_set_cpu(p->worker, cpu) == 0 && pin_vcpu(p, cpu) == 0)
+		atomic_store(&p->cpu, cpu);
+}
+
+/* The worker beside the vCPU, unless another CPU was faster, asleep. That polling is faster still
+ * is shown but not chosen: it takes a CPU from somebody. */
+static enum placement_choice choose_measured(struct placement *p)
+{
+	if (fault_cpu_measure(&p->measured))
+		return PLACEMENT_ANY;
+	return p->measured.ns[FAULT_CPU_SAME] <= p->measured.ns[FAULT_CPU_OTHER] ? PLACEMENT_SAME
+										 : PLACEMENT_ANY;
+}
+
+void placement_choose(struct placement *p, int pin, int faults, unsigned n_vcpus)
+{
+	*p = (struct placement){.pin = pin, .faults = faults, .cpu = -1};
+	if (faults == PLACEMENT_FAULTS_SAME || (faults == PLACEMENT_FAULTS_AS_PIN && pin >= 0))
+		p->choice = PLACEMENT_SAME;
+	else if (faults == PLACEMENT_FAULTS_SPIN)
+		p->choice = PLACEMENT_SPIN;
+	else if (faults >= 0)
+		p->choice = PLACEMENT_CPU;
+	else if (pin != PLACEMENT_OFF && n_vcpus == 1)
+		p->choice = choose_measured(p);
+}
+
+/* The vCPU's own CPU, where --pin names one. */
+static void start_vcpu(struct placement *p)
+{
+	if (p->pin >= 0 && pin_vcpu(p, p->pin))
+		say("--pin: CPU %d cannot be had; the scheduler decides.", p->pin);
+}
+
+static void start_shared(struct placement *p)
 {
 	const int here = sched_getcpu();
 
-	*p = (struct placement){.vm = vm, .worker = worker, .where = where, .cpu = -1};
-	if (where == PLACEMENT_OFF || sched_getaffinity(0, sizeof(p->allowed), &p->allowed))
-		return;
-	if (where >= 0) {
-		pin(p, where);
+	if (p->pin >= 0) {
+		pin_both(p, p->pin);
 		if (p->cpu < 0)
-			say("--pin: CPU %d cannot be had; the scheduler decides.", where);
-	} else if (vm->n_vcpus == 1 && CPU_COUNT(&p->allowed) > 1 && here >= 0 &&
-		   read_busy(p->busy))
-		pin(p, here);
+			say("--pin: CPU %d cannot be had; the scheduler decides.", p->pin);
+	} else if (here >= 0 && read_busy(p->busy)) {
+		pin_both(p, here);
+	}
+}
+
+void placement_start(struct placement *p, struct vm *vm, struct gmm_worker *worker)
+{
+	p->vm = vm;
+	p->worker = worker;
+	if (sched_getaffinity(0, sizeof(p->allowed), &p->allowed))
+		return;
+	switch (p->choice) {
+	case PLACEMENT_SAME:
+		start_shared(p);
+		break;
+	case PLACEMENT_CPU:
+		if (gmm_worker_set_cpu(worker, p->faults))
+			say("--fault-cpu: CPU %d cannot be had; the scheduler decides.", p->faults);
+		else
+			atomic_store(&p->cpu, p->faults);
+		start_vcpu(p);
+		break;
+	case PLACEMENT_ANY:
+	case PLACEMENT_SPIN:
+		start_vcpu(p);
+		break;
+	}
 	p->own = own_ns();
+}
+
+const char *placement_name(const struct placement *p)
+{
+	static const char *const names[] = {"any", "same", "spin", "cpu"};
+
+	return names[p->choice];
 }
 
 void placement_tick(struct placement *p)
@@ -81,7 +144,7 @@ void placement_tick(struct placement *p)
 	uint64_t busy[CPU_SETSIZE], own = own_ns(), here, least = UINT64_MAX;
 	int best = -1;
 
-	if (p->where != PLACEMENT_AUTO || p->cpu < 0 || !read_busy(busy))
+	if (p->choice != PLACEMENT_SAME || p->pin >= 0 || p->cpu < 0 || !read_busy(busy))
 		return;
 	here = busy[p->cpu] - p->busy[p->cpu];
 	here -= here < own - p->own ? here : own - p->own;
@@ -95,5 +158,5 @@ void placement_tick(struct placement *p)
 	memcpy(p->busy, busy, sizeof(busy));
 	p->own = own;
 	if (best >= 0 && here > WORTH_MOVING_NS && here - WORTH_MOVING_NS > least)
-		pin(p, best);
+		pin_both(p, best);
 }

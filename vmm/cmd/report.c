@@ -158,6 +158,19 @@ static void print_evictions(FILE *to, const struct gmm_stats *m)
 		m->io.errors ? ", WITH ERRORS" : "");
 }
 
+/* Where faults were served, and why there. */
+static void print_placement(FILE *to, const struct run_stats *s)
+{
+	char same[REPORT_COUNT_BYTES], other[REPORT_COUNT_BYTES], spin[REPORT_COUNT_BYTES];
+
+	if (!s->fault_cpu.choice || !s->fault_cpu.same_ns)
+		return;
+	fprintf(to,
+		"\n  faults at  %s: a fault took %s on the same CPU, %s from another, %s polling",
+		s->fault_cpu.choice, time_format(s->fault_cpu.same_ns, same),
+		time_format(s->fault_cpu.other_ns, other), time_format(s->fault_cpu.spin_ns, spin));
+}
+
 static void print_rest(FILE *to, const struct run_stats *s)
 {
 	const struct gmm_stats *m = &s->mm;
@@ -181,6 +194,7 @@ static void print_rest(FILE *to, const struct run_stats *s)
 		fprintf(to, "\n  working    %s", verdict);
 	if (verdict_past(m, verdict)[0])
 		fprintf(to, "\n  thrashing  %s", verdict);
+	print_placement(to, s);
 	fprintf(to, "\n  engine     %s, policy %s, swap %s\n\n", m->engine,
 		m->policy ? m->policy : "none", m->store ? m->store : "off");
 }

@@ -41,7 +41,6 @@ struct run {
 	int stats_fd; /* --stats FILE: opened early, for a run costs more than a typing error */
 	bool draws_progress;
 	struct report report;
-	struct placement placement;
 	uint64_t n_ticks;
 	bool was_thrashing;
 	uint64_t thrash_said_ns;
@@ -182,7 +181,7 @@ static void tick(struct run *r)
 		gmm_balloon_tick(r->machine.guest.balloon);
 		watch_full_swap(r);
 		watch_thrashing(r);
-		placement_tick(&r->placement);
+		placement_tick(&r->machine.placement);
 	}
 }
 
@@ -355,9 +354,10 @@ static int run(struct run *r)
 		return status;
 	if (r->machine.is_foreign)
 		terminal_begin();
+	placement_choose(&r->machine.placement, r->options.placement, r->options.fault_cpu,
+			 r->options.n_cpus);
 	if (vm_start(r->machine.guest.vm) == 0) {
-		placement_start(&r->placement, r->machine.guest.vm, r->machine.worker,
-				r->options.placement);
+		placement_start(&r->machine.placement, r->machine.guest.vm, r->machine.worker);
 		watch(r);
 	}
 	return finish(r);

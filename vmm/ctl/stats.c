@@ -151,6 +151,13 @@ static json_t *curve_json(const struct gmm_stats *mm)
 	return curve;
 }
 
+static json_t *fault_cpu_json(const struct run_stats *st)
+{
+	return json_pack("{s:s?, s:i, s:I, s:I, s:I}", "choice", st->fault_cpu.choice, "cpu",
+			 st->fault_cpu.cpu, "same_ns", num(st->fault_cpu.same_ns), "other_ns",
+			 num(st->fault_cpu.other_ns), "spin_ns", num(st->fault_cpu.spin_ns));
+}
+
 static json_t *working_set_json(const struct gmm_stats *mm)
 {
 	char text[VERDICT_BYTES];
@@ -176,6 +183,7 @@ json_t *stats_json(const struct run_stats *st)
 	if (!all || !middle || !extra || json_object_update(all, middle) ||
 	    json_object_update(all, extra) ||
 	    json_object_set_new(all, "huge", huge_json(&st->mm)) ||
+	    json_object_set_new(all, "fault_cpu", fault_cpu_json(st)) ||
 	    json_object_set_new(all, "working_set", working_set_json(&st->mm)) ||
 	    json_object_set_new(all, "thrash", thrash_json(&st->mm))) {
 		json_decref(all);

@@ -19,6 +19,11 @@ struct run_stats {
 	int exit_status; /* 0..255 */
 	bool paused;
 	struct gmm_stats mm;
+	struct {		    /* where faults are served, and what was measured for it */
+		const char *choice; /* "same", "any", "spin", "cpu" */
+		int cpu;	    /* shared, or the worker's own; -1: none */
+		uint64_t same_ns, other_ns, spin_ns; /* a fault's round trip; 0: not measured */
+	} fault_cpu;
 	struct { /* as the guest's kernel counts them */
 		uint64_t minor, major, invalid;
 	} guest_faults;
