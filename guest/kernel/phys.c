@@ -144,6 +144,17 @@ static unsigned get_after_all(unsigned n, uint64_t *gfns)
 	return got;
 }
 
+/* The same for a huge frame: what the VMM gives back is 2 MiB whole, where it took it so. */
+static bool get_huge_after_all(uint64_t *gfn)
+{
+	if (n_runs) {
+		phys_flush();
+		if (phys_take_huge(gfn))
+			return true;
+	}
+	return balloon_rescue(HUGE_PAGES) && phys_take_huge(gfn);
+}
+
 uint64_t phys_get(void)
 {
 	uint64_t gfn = 0;
@@ -174,10 +185,13 @@ uint64_t phys_get_any(void)
 
 uint64_t phys_get_huge(void)
 {
-	uint64_t gfn = 0;
+	uint64_t gfn = 0, n_free = gmm_frames_n_free(frames);
 
+	/* Out of memory: small pages would ask the VMM just so a moment later. */
+	if (n_free < HUGE_PAGES)
+		return get_huge_after_all(&gfn) ? gfn : 0;
 	/* Page tables and small pages must not find everything taken by huge ones. */
-	if (gmm_frames_n_free(frames) < HUGE_PAGES + phys_n_pages / 16 || !phys_take_huge(&gfn))
+	if (n_free < HUGE_PAGES + phys_n_pages / 16 || !phys_take_huge(&gfn))
 		return 0;
 	return gfn;
 }

@@ -173,6 +173,18 @@ test_out_of_memory()
 	said 'out of memory'
 }
 
+# So do huge pages: they do not fall to pieces before the balloon has been asked.
+test_out_of_memory_huge()
+{
+	need_kvm
+	expect 0 "$GUESTMM" run -m 256M -b 200M --stats "$WORK/stats" touch --bytes 100M
+	[ "$(stat_of ballooned_bytes)" -lt $((160 << 20)) ] ||
+		fail "$(stat_of ballooned_bytes) bytes are ballooned"
+	# 16 MiB are kept for small pages; of the 44 MiB that came back none is.
+	[ "$(stat_of minor guest_faults)" -lt 6000 ] ||
+		fail "$(stat_of minor guest_faults) page faults: pages were small"
+}
+
 # 128 MiB used and freed within 32 MiB: nothing is evicted, nothing written.
 test_free_memory_goes_first()
 {
