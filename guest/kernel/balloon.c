@@ -4,7 +4,8 @@
  * What was given is remembered as a stack of entries, a GFN each, in pages of its own;
  * an entry with HUGE set stands for 512 frames. Inflating takes whole 2 MiB frames first.
  * The VMM's target is looked at whenever the kernel's lock is let go (kernel_unlock) and when
- * its doorbell rings. Kernel lock.
+ * its doorbell rings. Where the allocator is shared it is what the VMM misses: then it is told of
+ * the few freed frames that it does not see. Kernel lock.
  */
 #include "kernel.h"
 
@@ -165,6 +166,11 @@ static void adjust(void)
 void balloon_work(void)
 {
 	balloon_seen = __atomic_load_n(&shared->balloon_target_pages, __ATOMIC_RELAXED);
+	if (phys_is_shared) {
+		if (balloon_seen)
+			phys_flush();
+		return;
+	}
 	goal = balloon_seen;
 	adjust();
 }
@@ -185,15 +191,17 @@ long balloon_ask(uint64_t pages)
 
 bool balloon_rescue(uint64_t pages)
 {
-	uint64_t before = n_given;
+	uint64_t before = n_given, target = 0;
 
 	if (working || !(n_given || phys_is_shared))
 		return false;
 	if (hostcall(GMM_HC_OOM, pages, 0, 0) > 0 && phys_is_shared)
 		return true;
-	balloon_seen = __atomic_load_n(&shared->balloon_target_pages, __ATOMIC_RELAXED);
-	if (balloon_seen < goal)
-		goal = balloon_seen;
+	if (!phys_is_shared)
+		target = balloon_seen =
+			__atomic_load_n(&shared->balloon_target_pages, __ATOMIC_RELAXED);
+	if (target < goal)
+		goal = target;
 	deflate(goal);
 	return n_given < before;
 }

@@ -81,7 +81,7 @@ unsigned phys_take(unsigned n, uint64_t *gfns);
 void phys_return(unsigned n, const uint64_t *gfns);
 
 /* ---- balloon.c. Kernel lock. */
-extern uint64_t balloon_seen; /* the VMM's target, as last looked at */
+extern uint64_t balloon_seen; /* the VMM's target, as last looked at, or what it misses */
 static inline bool balloon_is_due(void)
 {
 	return __atomic_load_n(&shared->balloon_target_pages, __ATOMIC_RELAXED) != balloon_seen;

@@ -261,7 +261,7 @@ void phys_discard(uint64_t gfn, uint64_t n)
 
 void phys_settle(void)
 {
-	if (n_dirty >= REPORT_WORTH)
+	if (n_dirty >= REPORT_WORTH || (balloon_seen && phys_is_shared))
 		phys_flush();
 }
 

@@ -45,9 +45,8 @@
 /* The VMM has laid a gmm_frames block (<guestmm/frames.h>) at frames_gpa, outside RAM, in which frame i
  * is guest frame i; what is no RAM, the first page and `used` are claimed in it, all else is free. A
  * kernel that takes its frames from it says so by GMM_HC_SHARE and does without GMM_VECTOR_DOORBELL
- * and balloon_target_pages from then on: the VMM takes what is free by itself. A frame that the
- * kernel puts back must have no content that it still needs. One that does not use it may
- * ignore it. */
+ * from then on: the VMM takes what is free by itself. A frame that the kernel puts back must have no
+ * content that it still needs. One that does not use it may ignore it. */
 #define GMM_BOOT_FRAMES (1u << 1)
 
 struct gmm_boot_range {
@@ -89,7 +88,9 @@ struct gmm_boot_info {
 /* A page that the VMM writes and the guest reads at any time. */
 struct gmm_shared {
 	/* Pages that the guest is asked to give up in all. When it changes, the
-	 * VMM raises vector GMM_VECTOR_DOORBELL on vCPU 0. */
+	 * VMM raises vector GMM_VECTOR_DOORBELL on vCPU 0.
+	 * After GMM_HC_SHARE: pages that the VMM would take, if they were free; no vector is raised.
+	 * A kernel that has frames to free and waits for more of them frees those it has. */
 	uint64_t balloon_target_pages;
 	/* What the guest has given up, as the VMM counts it. */
 	uint64_t balloon_pages;

@@ -27,6 +27,10 @@ struct gmm_balloon_config {
 	void *user;
 	uint64_t floor_bytes; /* `auto` leaves the guest at least this much; 0: an eighth of memory
 			       */
+	/* Tells a guest that shares its allocator how many pages the target wants that are not
+	 * free: it may hold some back that it could free. Called when it shares, and when the
+	 * number changes, from the thread by whose call it does. May be NULL. */
+	void (*missing)(void *user, uint64_t pages);
 };
 
 /* Call it when the space has all its RAM. Errors: -EINVAL (config size, a floor above the memory),

@@ -1,4 +1,6 @@
 /* Balloons by page list: targets, who is told of them, what is given and taken, `auto`. */
+#include <guestmm/frames.h>
+
 #include "fault/vm.h"
 
 static unsigned n_told;
@@ -152,6 +154,50 @@ START_TEST(auto_grows_step_by_step_down_to_the_floor)
 }
 END_TEST
 
-UNIT_MAIN("balloon", a_target_is_told_once, wrong_configurations_are_refused,
-	  what_is_given_is_counted_once_and_can_be_taken, a_guest_out_of_memory_lowers_the_target,
-	  auto_grows_step_by_step_down_to_the_floor)
+static uint64_t missing_pages;
+static unsigned n_told_missing;
+
+static void tell_missing(void *user, uint64_t pages)
+{
+	(void)user;
+	missing_pages = pages;
+	n_told_missing++;
+}
+
+/* A guest that shares its allocator is told what it would have to free, once for each number. */
+START_TEST(what_is_missing_is_told)
+{
+	struct vm *vm = vm_new(GMM_ENGINE_BEST, NULL, 16, 16, 0);
+	struct gmm_balloon_config config = {
+		.size = sizeof(config), .space = vm->space, .missing = tell_missing};
+	struct gmm_balloon_share share = {.size = sizeof(share), .n_frames = PAGES(16)};
+	struct gmm_balloon *b;
+
+	share.block_bytes = gmm_frames_bytes(PAGES(16));
+	share.block = aligned_alloc(128, (share.block_bytes + 127) & ~(size_t)127);
+	ck_assert_int_eq(gmm_frames_init(share.block, share.block_bytes, PAGES(16)), 0);
+	ck_assert_int_eq(gmm_frames_claim(share.block, 0, PAGES(8)), 0);
+	ck_assert_int_eq(gmm_balloon_new(&config, &b), 0);
+	ck_assert_int_eq(gmm_balloon_set_target(b, 10 * MIB), 0);
+	ck_assert_uint_eq(n_told_missing, 0); /* it does not share yet */
+	ck_assert_int_eq(gmm_balloon_share(b, &share), 0);
+	ck_assert_uint_eq(gmm_balloon_bytes(b), 8 * MIB);
+	ck_assert_uint_eq(missing_pages, PAGES(2));
+	gmm_balloon_tick(b);
+	ck_assert_uint_eq(n_told_missing, 1);
+	ck_assert_int_eq(gmm_frames_put_run(share.block, 0, 0, PAGES(1)), 0);
+	gmm_balloon_tick(b);
+	ck_assert_uint_eq(gmm_balloon_bytes(b), 9 * MIB);
+	ck_assert_uint_eq(missing_pages, PAGES(1));
+	ck_assert_uint_eq(gmm_balloon_deflate_on_oom(b, 10), 10);
+	ck_assert_uint_eq(missing_pages, 0);
+	ck_assert_uint_eq(n_told_missing, 3);
+	gmm_balloon_free(b);
+	vm_free(vm, true);
+	free(share.block);
+}
+END_TEST
+
+UNIT_MAIN("balloon", what_is_missing_is_told, a_target_is_told_once,
+	  wrong_configurations_are_refused, what_is_given_is_counted_once_and_can_be_taken,
+	  a_guest_out_of_memory_lowers_the_target, auto_grows_step_by_step_down_to_the_floor)

@@ -369,8 +369,29 @@ static int crash(const char *how)
 	return 1;
 }
 
+/* Frees few pages, then asks for nothing more, but enters the kernel again and again. */
+static int free_few(void)
+{
+	char *p = mmap(NULL, 41 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		return 1;
+	for (unsigned i = 0; i < 41; i++)
+		p[i * PAGE] = 1;
+	if (munmap(p + PAGE, 40 * PAGE))
+		return 1;
+	printf("freed\n");
+	fflush(stdout);
+	for (;;) {
+		madvise(p, PAGE, MADV_NORMAL);
+		usleep(10000);
+	}
+}
+
 int main(int argc, char **argv)
 {
+	if (argc == 2 && !strcmp(argv[1], "free-few"))
+		return free_few();
 	if (argc == 3 && !strcmp(argv[1], "crash"))
 		return crash(argv[2]);
 	CHECK(argc >= 1 && argv[argc] == NULL && strlen(argv[0]) > 0);

@@ -185,6 +185,24 @@ test_out_of_memory_huge()
 		fail "$(stat_of minor guest_faults) page faults: pages were small"
 }
 
+has_freed()
+{
+	grep -q freed "$WORK/out"
+}
+
+# A few freed frames are not worth a report, until the VMM misses them.
+test_few_freed_frames()
+{
+	local free
+	start -m 64M "$SELFTEST" free-few
+	wait_for 10 has_freed || fail "the program does not start"
+	free=$(number guest_free_bytes)
+	ctl balloon 63M || fail "a balloon was refused"
+	wait_for 10 more_than $((free + 39 * 4096)) ||
+		fail "the balloon holds $(number ballooned_bytes) of $free that were free and 40 pages"
+	quit
+}
+
 # 128 MiB used and freed within 32 MiB: nothing is evicted, nothing written.
 test_free_memory_goes_first()
 {

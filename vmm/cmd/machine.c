@@ -319,6 +319,7 @@ static int make_devices(struct machine *m)
 		.size = sizeof(balloon),
 		.space = g->space,
 		.notify = guest_notify_balloon,
+		.missing = guest_notify_missing,
 		.user = g,
 	};
 	const struct gmm_worker_config worker = {

@@ -37,6 +37,9 @@ void hostcall(struct guest *guest, struct vcpu *vcpu, uint32_t number);
 /* Tells the guest of a new balloon target: struct gmm_balloon_config's notify. */
 void guest_notify_balloon(void *guest, uint64_t target_pages);
 
+/* Tells it what the VMM misses: the same's missing. */
+void guest_notify_missing(void *guest, uint64_t pages);
+
 /* Has the guest touched memory whose content is lost? */
 bool guest_is_poisoned(void *guest);
 

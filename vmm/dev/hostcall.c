@@ -218,7 +218,8 @@ static int64_t do_report_free(struct guest *g, const struct arguments *a)
 	return (int64_t)a->rcx;
 }
 
-/* From here on nothing asks the guest: a target that was set before is taken now. */
+/* From here on nothing asks the guest: a target that was set before is taken now, and the word that
+ * had it says what is missing. */
 static int64_t do_share(struct guest *g)
 {
 	const struct gmm_balloon_share share = {
@@ -227,14 +228,8 @@ static int64_t do_share(struct guest *g)
 		.block_bytes = g->frames.bytes,
 		.n_frames = g->frames.n_frames,
 	};
-	const uint64_t none = 0;
-	int rc = share.block ? gmm_balloon_share(g->balloon, &share) : -ENOSYS;
 
-	if (rc || !g->shared_gpa)
-		return rc;
-	return gmm_space_write(g->space,
-			       (gmm_gpa){g->shared_gpa + SHARED_OFFSET(balloon_target_pages)},
-			       &none, sizeof(none));
+	return share.block ? gmm_balloon_share(g->balloon, &share) : -ENOSYS;
 }
 
 static int64_t do_fault_counts(struct guest *g, const struct arguments *a)
@@ -293,14 +288,22 @@ void hostcall(struct guest *g, struct vcpu *vcpu, uint32_t number)
 	}
 }
 
+static bool tell_target(struct guest *g, uint64_t pages)
+{
+	const gmm_gpa at = {g->shared_gpa + SHARED_OFFSET(balloon_target_pages)};
+
+	return g->shared_gpa && gmm_space_write(g->space, at, &pages, sizeof(pages)) == 0;
+}
+
 void guest_notify_balloon(void *user, uint64_t target_pages)
 {
 	struct guest *g = user;
 
-	if (!g->shared_gpa)
-		return;
-	if (gmm_space_write(g->space,
-			    (gmm_gpa){g->shared_gpa + SHARED_OFFSET(balloon_target_pages)},
-			    &target_pages, sizeof(target_pages)) == 0)
+	if (tell_target(g, target_pages))
 		vm_raise_vector(g->vm, 0, GMM_VECTOR_DOORBELL);
+}
+
+void guest_notify_missing(void *user, uint64_t pages)
+{
+	tell_target(user, pages);
 }

@@ -24,7 +24,10 @@
 struct gmm_balloon {
 	struct gmm_space *space;
 	void (*notify)(void *user, uint64_t target_pages);
+	void (*missing)(void *user, uint64_t pages);
 	void *user;
+	pthread_mutex_t telling; /* missing() is called in order; before the space's lock */
+	uint64_t n_missing;	 /* as it was told last; UINT64_MAX: never. telling */
 	uint64_t memory_pages, floor_pages;
 	_Atomic uint64_t target_pages;
 	atomic_bool is_auto;
@@ -44,12 +47,15 @@ int gmm_balloon_new(const struct gmm_balloon_config *config, struct gmm_balloon 
 	gmm_space_stats(config->space, &stats);
 	b->space = config->space;
 	b->notify = config->notify;
+	b->missing = config->missing;
 	b->user = config->user;
+	b->n_missing = UINT64_MAX;
+	pthread_mutex_init(&b->telling, NULL);
 	b->memory_pages = stats.memory_bytes >> GMM_PAGE_SHIFT;
 	b->floor_pages =
 		config->floor_bytes ? config->floor_bytes >> GMM_PAGE_SHIFT : b->memory_pages / 8;
 	if (b->floor_pages > b->memory_pages) {
-		free(b);
+		gmm_balloon_free(b);
 		return -EINVAL;
 	}
 	*out = b;
@@ -58,8 +64,10 @@ int gmm_balloon_new(const struct gmm_balloon_config *config, struct gmm_balloon 
 
 struct gmm_balloon *gmm_balloon_free(struct gmm_balloon *b)
 {
-	if (b)
-		shared_frames_free(atomic_load(&b->shared));
+	if (!b)
+		return NULL;
+	shared_frames_free(atomic_load(&b->shared));
+	pthread_mutex_destroy(&b->telling);
 	free(b);
 	return NULL;
 }
@@ -69,6 +77,21 @@ static uint64_t balloon_listed(const struct gmm_balloon *b)
 {
 	return atomic_load_explicit(&b->space->pages.n_in[GMM_PAGE_BALLOONED],
 				    memory_order_relaxed);
+}
+
+/* The guest may have frames that it could free. */
+static void balloon_tell_missing(struct gmm_balloon *b)
+{
+	uint64_t target, have, missing;
+
+	pthread_mutex_lock(&b->telling);
+	target = atomic_load(&b->target_pages);
+	have = gmm_balloon_bytes(b) >> GMM_PAGE_SHIFT;
+	missing = target > have ? target - have : 0;
+	if (b->n_missing != missing && b->missing)
+		b->missing(b->user, missing);
+	b->n_missing = missing;
+	pthread_mutex_unlock(&b->telling);
 }
 
 /* Takes or gives back until the target is met or no more is free. The target may change
@@ -84,6 +107,8 @@ static void balloon_follow(struct gmm_balloon *b)
 		if (!shared_frames_step(sh, target > listed ? target - listed : 0))
 			break;
 	}
+	if (sh)
+		balloon_tell_missing(b);
 }
 
 static void balloon_set(struct gmm_balloon *b, uint64_t pages)
@@ -233,7 +258,9 @@ static uint64_t oom_by_sharing(struct gmm_balloon *b, struct shared_frames *sh, 
 	/* Lowered first: nobody takes meanwhile what is given back. */
 	if (atomic_load(&b->target_pages) > keep)
 		atomic_store(&b->target_pages, keep);
-	return shared_frames_return(sh, less);
+	less = shared_frames_return(sh, less);
+	balloon_tell_missing(b);
+	return less;
 }
 
 uint64_t gmm_balloon_deflate_on_oom(struct gmm_balloon *b, uint64_t pages)
