@@ -321,9 +321,13 @@ static bool discard_is_resident(struct gmm_space *s, page_no p)
 /* The first page from p on, up to end, that is not such a one. *n_slots: how many have slots. */
 static page_no discard_resident_end(struct gmm_space *s, page_no p, uint64_t end, uint64_t *n_slots)
 {
+	page_no start = p;
+
 	*n_slots = 0;
 	p = page_run_end(&s->pages, p, end, page_make(GMM_PAGE_RESIDENT, GMM_SLOT_NONE),
 			 PAGE_STATE_MASK | PAGE_HOLDS_MASK | PAGE_PAYLOAD_MASK);
+	if (!working_set_return_run(s, start, p - start))
+		p = start; /* one by one, as far as it goes */
 	for (; p < end; p++) {
 		page_word w = space_word(s, p);
 
