@@ -216,10 +216,13 @@ GMM_API int gmm_space_dispatch(struct gmm_space *space);
 
 /* Makes [gpa, gpa + bytes) resident and keeps it so until gmm_space_release: for devices, system
  * calls and vhost. *hva points to it. Waits for faults; where no other thread dispatches, it
- * dispatches itself. Within one region, at most 64 KiB. A page can be held at most 255 times.
- * Errors: -EFAULT (outside, or crosses regions), -EIO (poisoned, or nothing is served any more),
- * -EINVAL (0 or too long), -EBUSY (held too often), -ENOMEM (all spaces on the pool would hold more
- * than half of its limit), -EROFS (write to a window). */
+ * dispatches itself. Within one region, at most 64 KiB. A page can be held at most 255 times. While
+ * it is held the other pages of its 2 MiB stay too, if they are one huge page. Whoever has the
+ * kernel pin guest memory (registered buffers of io_uring, VFIO) holds it for as long: kernels
+ * before 6.18 may never return from moving a page out of a huge page that is pinned. Errors:
+ * -EFAULT (outside, or crosses regions), -EIO (poisoned, or nothing is served any more), -EINVAL (0
+ * or too long), -EBUSY (held too often), -ENOMEM (all spaces on the pool would hold more than half
+ * of its limit), -EROFS (write to a window). */
 GMM_API int gmm_space_hold(struct gmm_space *space, gmm_gpa gpa, size_t bytes, bool write,
 			   void **hva);
 GMM_API void gmm_space_release(struct gmm_space *space, gmm_gpa gpa, size_t bytes);

@@ -4,6 +4,7 @@
  */
 #include <liburing.h>
 #include <sys/mman.h>
+#include <sys/utsname.h>
 
 #include "pagemap.h"
 #include "vm.h"
@@ -57,6 +58,26 @@ static uint64_t present(const struct vm *vm, uint64_t page, uint64_t n)
 	return sum;
 }
 
+/* Linux 6.14 and later (CONFIG_PT_RECLAIM): where single pages were, a huge one can be again. */
+static bool frees_page_tables(void)
+{
+	struct utsname u;
+	unsigned major = 0, minor = 0;
+
+	ck_assert_int_eq(uname(&u), 0);
+	ck_assert_int_eq(sscanf(u.release, "%u.%u", &major, &minor), 2);
+	return major > 6 || (major == 6 && minor >= 14);
+}
+
+static unsigned n_huge(const struct vm *vm, uint64_t from, uint64_t to)
+{
+	unsigned n = 0;
+
+	for (uint64_t p = from; p < to; p += BLOCK)
+		n += is_huge(vm, p);
+	return n;
+}
+
 /* AnonHugePages of the whole process, from smaps_rollup, in pages. */
 static uint64_t host_pages(const char *what)
 {
@@ -79,7 +100,8 @@ START_TEST(memory_filled_in_order_gets_huge_frames)
 
 	fill(vm, 0, PAGES(96));
 	stats = vm_stats(vm);
-	ck_assert_uint_ge(stats.huge.filled, 40);
+	/* a kernel before 6.14 gives only the blocks behind the one that faulted */
+	ck_assert_uint_ge(stats.huge.filled, frees_page_tables() ? 40 : 36);
 	ck_assert_uint_eq(stats.huge_bytes, (stats.huge.filled + stats.huge.gathered) * 2 * MIB);
 	ck_assert_uint_lt(stats.faults.demand_zero, 200);
 	ck_assert_uint_le(stats.resident_peak_bytes, 128 * MIB);
@@ -125,18 +147,20 @@ START_TEST(a_part_given_up_frees_its_frames)
 {
 	struct vm *vm = huge_vm(256, 128);
 	uint64_t huge_before, rss, used;
+	unsigned n;
 
 	fill(vm, 0, PAGES(64));
-	ck_assert(is_huge(vm, PAGES(32)));
+	n = n_huge(vm, 8 * BLOCK, 24 * BLOCK);
+	ck_assert_uint_ge(n, frees_page_tables() ? 16 : 12);
 	huge_before = host_pages("AnonHugePages:");
 	used = vm_stats(vm).resident_bytes;
 	rss = host_pages("Rss:");
 	for (uint64_t b = 8; b < 24; b++) /* all but the last page of each block */
 		ck_assert_int_eq(gmm_space_discard(vm->space, (gmm_gfn){b * BLOCK}, BLOCK - 1), 0);
-	ck_assert_uint_eq(vm_stats(vm).huge.split, 16);
+	ck_assert_uint_eq(vm_stats(vm).huge.split, n);
 	/* give or take a huge frame that is kept ready */
 	ck_assert_uint_le(vm_stats(vm).resident_bytes, used - (15 * (BLOCK - 1) << 12) + MIB);
-	ck_assert_uint_le(host_pages("AnonHugePages:"), huge_before - 15 * BLOCK);
+	ck_assert_uint_le(host_pages("AnonHugePages:"), huge_before - (n - 1) * BLOCK);
 	ck_assert_uint_le(host_pages("Rss:"), rss - 14 * BLOCK);
 	ck_assert_uint_eq(present(vm, 8 * BLOCK, 16 * BLOCK), 16);
 	for (uint64_t b = 8; b < 24; b++) {
@@ -160,7 +184,8 @@ START_TEST(a_block_given_up_is_fresh_again)
 	for (uint64_t p = PAGES(16); p < PAGES(48); p++)
 		ck_assert_uint_eq(*vm_word(vm, p), 0);
 	fill(vm, PAGES(16), PAGES(48));
-	ck_assert_uint_ge(vm_stats(vm).huge.filled, filled + 16);
+	if (frees_page_tables())
+		ck_assert_uint_ge(vm_stats(vm).huge.filled, filled + 16);
 	verify(vm, 0, PAGES(64));
 	vm_free(vm, true);
 }
@@ -210,7 +235,7 @@ START_TEST(whole_blocks_are_put_together)
 		sleep_ms(10);
 		verify(vm, first + (uint64_t)i % 2048, first + (uint64_t)i % 2048 + 1);
 	}
-	if (vm_stats(vm).huge.gathered == 0)
+	if (!frees_page_tables())
 		UNIT_SKIP("this kernel keeps empty page tables (before 6.14)");
 	ck_assert_uint_ge(vm_stats(vm).huge.gathered, 4);
 	for (unsigned b = 0; b < 4; b++)

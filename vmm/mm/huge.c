@@ -240,9 +240,18 @@ unsigned huge_take(struct gmm_space *s, page_no block, bay_slot *first)
 	return done;
 }
 
+bool huge_is_held(const struct gmm_space *s, page_no block)
+{
+	for (page_no p = block; p < block + GMM_HUGE_PAGES; p++)
+		if (page_holds(space_word(s, p)))
+			return true;
+	return false;
+}
+
 static int huge_split(struct gmm_space *s, page_no block)
 {
-	int ret = s->engine.ops->split(&s->engine, space_hva(s, block));
+	int ret = huge_is_held(s, block) ? -EBUSY
+					 : s->engine.ops->split(&s->engine, space_hva(s, block));
 
 	if (ret == 0) {
 		huge_set(s, block, HUGE_USED);

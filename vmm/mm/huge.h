@@ -62,8 +62,13 @@ void huge_used(struct gmm_space *s, page_no p);
  * or a part, where the kernel had single pages after all. */
 unsigned huge_take(struct gmm_space *s, page_no block, bay_slot *first);
 
+/* Is a page of the block held? Then it may be pinned, and the block cannot be split. The kernel is
+ * not asked: UFFDIO_MOVE of one page out of a huge page that is pinned tries again without end, in
+ * the kernel (move_pages() in mm/userfaultfd.c; seen with Linux 6.12, not with 6.18). */
+bool huge_is_held(const struct gmm_space *s, page_no block);
+
 /* Before the resident pages [p, p + n) are discarded: splits the blocks that go in part.
- * -EBUSY: that cannot be done now, they are pinned. */
+ * -EBUSY: that cannot be done now, they are held or pinned. */
 int huge_prepare_discard(struct gmm_space *s, page_no p, uint64_t n);
 
 /* For working_set.c. The block with page p where that is laid aside, else PAGE_NONE. */

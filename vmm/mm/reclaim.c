@@ -156,6 +156,7 @@ static void reclaim_drop(struct gmm_space *s, const struct region *r, page_no p,
 static unsigned reclaim_take(struct gmm_space *s, page_no p, unsigned n)
 {
 	const struct region *r = layout_find_page(&s->layout, p);
+	page_no block = huge_mapped(s, p);
 	bay_slot slots[RECLAIM_BATCH];
 	unsigned done = 0;
 
@@ -163,9 +164,11 @@ static unsigned reclaim_take(struct gmm_space *s, page_no p, unsigned n)
 		reclaim_drop(s, r, p, n);
 		return n;
 	}
-	if (huge_mapped(s, p) != PAGE_NONE)
-		huge_used(s, p); /* the kernel splits it */
-	s->engine.ops->extract(&s->engine, region_hva(r, p), n, slots, &done);
+	if (block == PAGE_NONE || !huge_is_held(s, block)) {
+		if (block != PAGE_NONE)
+			huge_used(s, p); /* the kernel splits it */
+		s->engine.ops->extract(&s->engine, region_hva(r, p), n, slots, &done);
+	}
 	for (unsigned i = 0; i < done; i++)
 		reclaim_extracted(s, p + i, slots[i]);
 	for (unsigned i = done; i < n; i++)
@@ -231,14 +234,17 @@ static bool reclaim_may_take(struct gmm_space *s, uint64_t p)
 	return false;
 }
 
-/* How many of victims[0..n) lie side by side, in one region, from the first on. */
+/* How many of victims[0..n) lie side by side, in one region, from the first on; all in one block,
+ * or none in a block that is mapped as one. */
 static unsigned reclaim_run(const struct gmm_space *s, const uint64_t *victims, unsigned n)
 {
 	const struct region *r = layout_find_page(&s->layout, (page_no)victims[0]);
+	page_no block = huge_mapped(s, (page_no)victims[0]);
 	unsigned len = 1;
 
 	while (len < n && victims[len] == victims[len - 1] + 1 &&
-	       victims[len] - r->first < region_n_pages(r))
+	       victims[len] - r->first < region_n_pages(r) &&
+	       huge_mapped(s, (page_no)victims[len]) == block)
 		len++;
 	return len;
 }
