@@ -56,7 +56,7 @@ static enum fault_result anon_read(const struct vma *v, uint64_t address, uint64
 }
 
 /* This page and those after it: memory is mostly written upwards. Replaces entries that
- * are `from`: nothing, or the zero page. */
+ * are `from`, accessed or not: nothing, or the zero page. */
 static enum fault_result anon_write(const struct vma *v, uint64_t address, uint64_t *table,
 				    uint64_t from)
 {
@@ -67,7 +67,7 @@ static enum fault_result anon_write(const struct vma *v, uint64_t address, uint6
 	around(v, address, &start, &end);
 	start = address & ~(PAGE_BYTES - 1);
 	p = &table[start >> 12 & 511];
-	for (n = 0; n < (end - start) / PAGE_BYTES && p[n] == from; n++)
+	for (n = 0; n < (end - start) / PAGE_BYTES && (p[n] | PTE_A) == (from | PTE_A); n++)
 		;
 	n = phys_get_some(n, gfns);
 	if (!n)

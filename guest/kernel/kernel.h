@@ -96,6 +96,7 @@ bool balloon_rescue(uint64_t pages);
 #define PTE_P	  UINT64_C(1)
 #define PTE_W	  UINT64_C(2)
 #define PTE_U	  UINT64_C(4)
+#define PTE_A	  UINT64_C(0x20) /* set by the processor */
 #define PTE_HUGE  UINT64_C(0x80)
 #define PTE_OWNED UINT64_C(0x200) /* the frame is this page's alone: free it with the page */
 #define PTE_NX	  (UINT64_C(1) << 63)

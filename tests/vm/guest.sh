@@ -14,6 +14,15 @@ test_selftest()
 	run_selftest
 }
 
+# Zeros that were read are replaced by pages of the program's own sixteen at a time.
+test_neighbours_are_mapped_too()
+{
+	need_kvm
+	expect 0 "$GUESTMM" run -m 64M --stats "$WORK/stats" touch --bytes 1M
+	[ "$(stat_of minor guest_faults)" -lt 100 ] ||
+		fail "$(stat_of minor guest_faults) page faults for 256 pages, read and then written"
+}
+
 test_selftest_two_cpus()
 {
 	run_selftest -c 2
