@@ -27,17 +27,24 @@ static void check_page(struct vm *vm, uint64_t p)
 	ck_assert_msg(*vm_word(vm, p) == content(p), "page %lu has lost its content", p);
 }
 
-/* Reads n pages from `from` on at a stride; returns how many of them were read because they were
- * touched. */
+/* How many pages were read because they were touched, since `before`. Touches of pages that were on
+ * their way are none: how many there are depends on the disk. */
+static int64_t n_asked_for(struct vm *vm, const struct gmm_stats *before)
+{
+	struct gmm_stats now = vm_stats(vm);
+
+	return (int64_t)((now.io.read_bytes - before->io.read_bytes) / 4096) -
+	       (int64_t)(now.faults.read_ahead - before->faults.read_ahead);
+}
+
+/* Reads n pages from `from` on at a stride; returns how many were read because of that. */
 static int64_t walk(struct vm *vm, uint64_t from, uint64_t n, int stride)
 {
-	struct gmm_stats before = vm_stats(vm), after;
+	struct gmm_stats before = vm_stats(vm);
 
 	for (uint64_t i = 0; i < n; i++)
 		check_page(vm, from + (uint64_t)((int64_t)i * stride));
-	after = vm_stats(vm);
-	return (int64_t)((after.io.read_bytes - before.io.read_bytes) / 4096) -
-	       (int64_t)(after.faults.read_ahead - before.faults.read_ahead);
+	return n_asked_for(vm, &before);
 }
 
 /* In order, backward, by a stride: a few faults find the way, and each window takes one. */
@@ -76,8 +83,8 @@ START_TEST(streams_at_once_are_read_ahead)
 		for (uint64_t k = 0; k < 8; k++)
 			check_page(vm, k * n + i);
 	stats = vm_stats(vm);
-	ck_assert_uint_le(stats.faults.swap_in - before.faults.swap_in, n);
-	ck_assert_uint_le(stats.faults.prefetch_wasted, n);
+	ck_assert_int_le(n_asked_for(vm, &before), 2 * (int64_t)n); /* a quarter */
+	ck_assert_uint_le(stats.faults.prefetch_wasted, 2 * n);
 	ck_assert_uint_le(stats.resident_peak_bytes, 16 * MIB);
 	vm_free(vm, true);
 }
