@@ -191,8 +191,19 @@ bool working_set_return(struct gmm_space *s, page_no p)
 
 bool working_set_return_run(struct gmm_space *s, page_no p, uint64_t n)
 {
-	for (page_no q = p; q < p + n && (s->ws.n_away || s->huge.n_away); q++)
+	struct working_set *ws = &s->ws;
+	page_no end = p + (page_no)n;
+	struct ws_page *e;
+
+	if (n == 0)
+		return true;
+	/* A page of each block: every 512th, and the last. */
+	for (page_no q = p; s->huge.n_away && q < end;
+	     q = q + GMM_HUGE_PAGES < end || q == end - 1 ? q + GMM_HUGE_PAGES : end - 1)
 		if (!working_set_return(s, q))
+			return false;
+	for (uint32_t i = 0; ws->n_away && (e = ws_next(ws, p, n, &i));)
+		if (ws_is_away(e) && !ws_bring_back(s, sampling_page(ws->level, i - 1), e))
 			return false;
 	return true;
 }
