@@ -10,8 +10,10 @@
 #include "huge.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/utsname.h>
 
 #include "fatal.h"
 #include "reserve.h"
@@ -31,9 +33,20 @@ enum huge_flag {
 	HUGE_AWAY = 4,	 /* beside HUGE_MAPPED: it is laid aside */
 };
 
+static bool huge_kernel_is_since(unsigned major, unsigned minor)
+{
+	unsigned has_major, has_minor;
+	struct utsname u;
+
+	if (uname(&u) || sscanf(u.release, "%u.%u", &has_major, &has_minor) != 2)
+		return false;
+	return has_major > major || (has_major == major && has_minor >= minor);
+}
+
 int huge_init(struct huge *h, enum gmm_huge mode, uint64_t n_pages_max)
 {
 	*h = (struct huge){.mode = mode, .next = PAGE_NONE};
+	h->splits_pinned = huge_kernel_is_since(6, 18);
 	h->n_reserved = (size_t)(n_pages_max / GMM_HUGE_PAGES + 1);
 	h->blocks = reserve_map(h->n_reserved);
 	return h->blocks ? 0 : -ENOMEM;
@@ -242,7 +255,7 @@ unsigned huge_take(struct gmm_space *s, page_no block, bay_slot *first)
 
 bool huge_is_held(const struct gmm_space *s, page_no block)
 {
-	for (page_no p = block; p < block + GMM_HUGE_PAGES; p++)
+	for (page_no p = block; p < block + GMM_HUGE_PAGES && !s->huge.splits_pinned; p++)
 		if (page_holds(space_word(s, p)))
 			return true;
 	return false;

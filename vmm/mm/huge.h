@@ -28,6 +28,8 @@ struct huge {
 	/* Does this kernel free page tables that a discard has emptied (6.14, CONFIG_PT_RECLAIM)?
 	 * Without it a block that had single pages can never be mapped as one again. */
 	enum huge_knowledge reclaims_tables;
+	bool splits_pinned; /* this kernel refuses to, at once, what it cannot: see huge_is_held()
+			     */
 	page_no hand;	    /* huge_gather() looks on here, */
 	uint64_t n_to_look; /* at so many blocks */
 	uint64_t n_mapped;  /* blocks that are mapped as one now */
@@ -62,9 +64,10 @@ void huge_used(struct gmm_space *s, page_no p);
  * or a part, where the kernel had single pages after all. */
 unsigned huge_take(struct gmm_space *s, page_no block, bay_slot *first);
 
-/* Is a page of the block held? Then it may be pinned, and the block cannot be split. The kernel is
- * not asked: UFFDIO_MOVE of one page out of a huge page that is pinned tries again without end, in
- * the kernel (move_pages() in mm/userfaultfd.c; seen with Linux 6.12, not with 6.18). */
+/* Is a page of the block held? Then it may be pinned, and the block cannot be split. A kernel
+ * before 6.18 is not asked; later ones are, and this says no: UFFDIO_MOVE of one page out of a huge
+ * page that is pinned tries again without end, in the kernel (move_pages() in mm/userfaultfd.c;
+ * seen with Linux 6.12, not with 6.18). */
 bool huge_is_held(const struct gmm_space *s, page_no block);
 
 /* Before the resident pages [p, p + n) are discarded: splits the blocks that go in part.
