@@ -3,11 +3,14 @@
 
 #include <inttypes.h>
 #include <stdbool.h>
+#include <string.h>
 
 #include "vmm/cmd/size.h"
 #include "vmm/ctl/verdict.h"
 
 #define REPORT_COUNT_BYTES 32
+#define REPORT_COLUMNS	   80
+#define REPORT_INDENT	   13
 
 static uint64_t n_faults(const struct gmm_stats *s)
 {
@@ -158,17 +161,39 @@ static void print_evictions(FILE *to, const struct gmm_stats *m)
 		m->io.errors ? ", WITH ERRORS" : "");
 }
 
+/* A sentence, over as many lines as it takes. */
+static void print_wrapped(FILE *to, const char *label, const char *text)
+{
+	const size_t width = REPORT_COLUMNS - REPORT_INDENT;
+
+	while (*text) {
+		size_t n = strlen(text), end = n;
+
+		if (n > width)
+			for (end = width; end && text[end] != ' ';)
+				end--;
+		if (end == 0)
+			end = n; /* one long word */
+		fprintf(to, "\n  %-*s%.*s", REPORT_INDENT - 2, label, (int)end, text);
+		text += end + (text[end] == ' ');
+		label = "";
+	}
+}
+
 /* Where faults were served, and why there. */
 static void print_placement(FILE *to, const struct run_stats *s)
 {
 	char same[REPORT_COUNT_BYTES], other[REPORT_COUNT_BYTES], spin[REPORT_COUNT_BYTES];
+	char text[VERDICT_BYTES];
 
 	if (!s->fault_cpu.choice || !s->fault_cpu.same_ns)
 		return;
-	fprintf(to,
-		"\n  faults at  %s: a fault took %s on the same CPU, %s from another, %s polling",
-		s->fault_cpu.choice, time_format(s->fault_cpu.same_ns, same),
-		time_format(s->fault_cpu.other_ns, other), time_format(s->fault_cpu.spin_ns, spin));
+	snprintf(text, sizeof(text),
+		 "%s: a fault took %s on the same CPU, %s from another, %s polling",
+		 s->fault_cpu.choice, time_format(s->fault_cpu.same_ns, same),
+		 time_format(s->fault_cpu.other_ns, other),
+		 time_format(s->fault_cpu.spin_ns, spin));
+	print_wrapped(to, "faults at", text);
 }
 
 static void print_rest(FILE *to, const struct run_stats *s)
@@ -191,9 +216,9 @@ static void print_rest(FILE *to, const struct run_stats *s)
 	if (s->n_vcpus > 1)
 		fprintf(to, "; all vCPUs %.2f s", (double)m->stall_full_ns / 1e9);
 	if (verdict_working_set(m, verdict)[0])
-		fprintf(to, "\n  working    %s", verdict);
+		print_wrapped(to, "working", verdict);
 	if (verdict_past(m, verdict)[0])
-		fprintf(to, "\n  thrashing  %s", verdict);
+		print_wrapped(to, "thrashing", verdict);
 	print_placement(to, s);
 	fprintf(to, "\n  engine     %s, policy %s, swap %s\n\n", m->engine,
 		m->policy ? m->policy : "none", m->store ? m->store : "off");

@@ -24,7 +24,9 @@
 #define CALLER		GMM_FRAMES_ANYONE
 #define HUGE		GMM_FRAMES_HUGE
 #define HOST		GMM_FRAMES_HOST
-#define STEP_AREAS	16u   /* 32 MiB under one hold of the space's lock */
+#define STEP_AREAS	128u
+#define HOLD_AREAS	128u  /* 256 MiB of huge pages under one hold of the space's lock; */
+#define HOLD_SHARE	8u    /* this much less where pages are single: that takes longer */
 #define STEP_BATCHES	16u   /* of 512 small frames */
 #define RETURN_AREAS	4096u /* for one step */
 #define VAIN_MAX	16u   /* frames from the block that are not to be had, in one step */
@@ -65,22 +67,38 @@ static bool find_pages(const struct gmm_space *s, uint64_t frame, uint64_t n, pa
 
 /* ---- Taking ---- */
 
-/* Drops the content of runs of frames of `unit` frames each; ascending, all RAM. */
+/* How much of one hold of the space's lock it takes to drop the unit at p. */
+static unsigned drop_cost(const struct gmm_space *s, page_no p, uint64_t unit)
+{
+	return unit == HUGE && huge_mapped(s, p) == PAGE_NONE ? HOLD_SHARE : 1;
+}
+
+/* Drops the content of the first of n runs of `unit` frames each, and of those that follow on it.
+ * Returns how many. */
+static unsigned drop_some(struct gmm_space *s, const uint64_t *frames, unsigned n, uint64_t unit)
+{
+	unsigned len = 1, cost;
+	page_no p = 0, q;
+
+	find_pages(s, frames[0], unit, &p);
+	for (cost = drop_cost(s, p, unit); len < n && (unit == 1 || cost < HOLD_AREAS); len++) {
+		if (frames[len] != frames[0] + len * unit ||
+		    !find_pages(s, frames[len], unit, &q) || q != p + len * unit)
+			break;
+		cost += drop_cost(s, q, unit);
+	}
+	access_discard_run(s, p, len * unit, GMM_PAGE_EMPTY);
+	return len;
+}
+
+/* Ascending, all RAM. */
 static void drop(struct gmm_space *s, const uint64_t *frames, unsigned n, uint64_t unit)
 {
-	page_no p = 0, q;
-	unsigned len;
-
-	pthread_mutex_lock(&s->lock);
-	for (unsigned i = 0; i < n; i += len) {
-		len = 1;
-		find_pages(s, frames[i], unit, &p);
-		while (i + len < n && frames[i + len] == frames[i] + len * unit &&
-		       find_pages(s, frames[i + len], unit, &q) && q == p + len * unit)
-			len++;
-		access_discard_run(s, p, len * unit, GMM_PAGE_EMPTY);
+	for (unsigned i = 0; i < n;) {
+		pthread_mutex_lock(&s->lock);
+		i += drop_some(s, &frames[i], n - i, unit);
+		pthread_mutex_unlock(&s->lock);
 	}
-	pthread_mutex_unlock(&s->lock);
 }
 
 static uint64_t take_huge(struct shared_frames *sh, uint64_t want)
