@@ -10,6 +10,7 @@
 
 #define REPORT_COUNT_BYTES 32
 #define REPORT_COLUMNS	   80
+#define WATCHED_NS	   UINT64_C(10000000000) /* sooner too little was seen to tell */
 #define REPORT_INDENT	   13
 
 static uint64_t n_faults(const struct gmm_stats *s)
@@ -215,7 +216,7 @@ static void print_rest(FILE *to, const struct run_stats *s)
 		(double)m->stall_some_ns / 1e9, percent(m->stall_some_ns, s->wall_ns));
 	if (s->n_vcpus > 1)
 		fprintf(to, "; all vCPUs %.2f s", (double)m->stall_full_ns / 1e9);
-	if (verdict_working_set(m, verdict)[0])
+	if (s->wall_ns >= WATCHED_NS && verdict_working_set(m, verdict)[0])
 		print_wrapped(to, "working", verdict);
 	if (verdict_past(m, verdict)[0])
 		print_wrapped(to, "thrashing", verdict);
