@@ -335,8 +335,10 @@ static void model_check_stats(const struct model *m, const struct gmm_stats *sta
 /* More eagerly than it would be: each page of the sample goes and comes all the time. */
 static void model_watch(struct model *m)
 {
+	pthread_mutex_lock(&m->space->lock);
 	m->space->ws.pace = (struct ws_pace){
 		.permille = 1000000, .burst_ns = 1000000000, .tick_ns = 1, .cool_ns = 1};
+	pthread_mutex_unlock(&m->space->lock);
 }
 
 static void model_run(enum gmm_engine engine, struct model how)
