@@ -7,22 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct input {
-	const uint8_t *at;
-	size_t left;
-};
-
-static uint64_t take(struct input *in, size_t bytes)
-{
-	uint64_t x = 0;
-
-	if (bytes > in->left)
-		bytes = in->left;
-	memcpy(&x, in->at, bytes);
-	in->at += bytes;
-	in->left -= bytes;
-	return x;
-}
+#include "input.h"
 
 static void must(bool ok)
 {

@@ -19,6 +19,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "input.h"
+
 #define MIB	 (UINT64_C(1) << 20)
 #define PAGE	 UINT64_C(4096)
 #define LOW	 (4 * MIB)		 /* RAM: [0, LOW) and */
@@ -35,11 +37,6 @@
 		}                                                                                  \
 	} while (0)
 
-struct input {
-	const uint8_t *at;
-	size_t left;
-};
-
 struct world {
 	struct gmm_pool *pool;
 	struct gmm_space *space;
@@ -53,18 +50,6 @@ struct world {
 	uint64_t seed; /* of the scribbler */
 	atomic_bool stop;
 };
-
-static uint64_t take(struct input *in, size_t bytes)
-{
-	uint64_t x = 0;
-
-	if (bytes > in->left)
-		bytes = in->left;
-	memcpy(&x, in->at, bytes);
-	in->at += bytes;
-	in->left -= bytes;
-	return x;
-}
 
 /* ---- The world ---- */
 
