@@ -30,4 +30,7 @@ struct counters {
 /* Nanoseconds of CLOCK_MONOTONIC. */
 uint64_t now_ns(void);
 
+/* Nanoseconds of CPU time that the calling thread has used. */
+uint64_t cpu_ns(void);
+
 #endif
