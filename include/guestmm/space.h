@@ -240,8 +240,8 @@ GMM_API int gmm_space_write(struct gmm_space *space, gmm_gpa gpa, const void *fr
  * -EFAULT (outside). */
 GMM_API int gmm_space_discard(struct gmm_space *space, gmm_gfn gfn, uint64_t n_pages);
 
-/* Evicts up to `pages` pages now (proactive reclaim). Returns 0; the work goes on in
- * dispatch. Errors: -ENOSPC (no store, or it is full). */
+/* Evicts up to `pages` pages now (proactive reclaim), and no more than are resident now, what is
+ * free in the guest first. Returns 0; the work goes on in dispatch. Errors: -ENOSPC (no store, or it is full). */
 GMM_API int gmm_space_reclaim(struct gmm_space *space, uint64_t pages);
 
 /* Fills in `out`, whose size the caller sets: what lies beyond it is left alone. */

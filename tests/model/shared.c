@@ -225,6 +225,30 @@ static void finish(struct model *m)
 	free(m->block);
 }
 
+/* Memory that the guest used and freed is there: it is what pressure takes first. */
+static void check_free_is_taken(struct model *m)
+{
+	struct gmm_stats before = {.size = sizeof(before)}, after = {.size = sizeof(after)};
+	uint64_t frames[64];
+
+	ck_assert_int_eq(gmm_frames_get(m->block, 0, 64, frames), 0);
+	for (unsigned i = 0; i < 64; i++) {
+		ck_assert_uint_eq(m->mem[frames[i] * 512], 0);
+		m->mem[frames[i] * 512] = 1;
+		m->mem[frames[i] * 512] = 0;
+	}
+	ck_assert_int_eq(gmm_frames_put(m->block, 0, 64, frames), 0);
+	gmm_space_stats(m->space, &before);
+	ck_assert_int_eq(gmm_space_reclaim(m->space, 64), 0);
+	for (unsigned i = 0; i < 10000 && after.free_taken < before.free_taken + 64; i++) {
+		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL); /* the worker does it */
+		gmm_space_stats(m->space, &after);
+	}
+	ck_assert_uint_ge(after.free_taken, before.free_taken + 64);
+	ck_assert_uint_eq(after.reclaim.written, before.reclaim.written);
+	ck_assert_int_eq(gmm_balloon_set_target(m->balloon, 0), 0);
+}
+
 /* It all happened, and all is free again in the end. */
 static void check_end(struct model *m)
 {
@@ -232,6 +256,7 @@ static void check_end(struct model *m)
 
 	gmm_balloon_set_auto(m->balloon, false);
 	ck_assert_int_eq(gmm_balloon_set_target(m->balloon, 0), 0);
+	check_free_is_taken(m);
 	ck_assert_uint_eq(gmm_balloon_bytes(m->balloon), 0);
 	ck_assert_uint_eq(gmm_frames_n_free(m->block), N_PAGES);
 	ck_assert_uint_eq(gmm_frames_n_held(m->block, GMM_FRAMES_HOST), 0);
@@ -243,8 +268,7 @@ static void check_end(struct model *m)
 	       "times\n",
 	       stats.engine, stats.faults.demand_zero, stats.faults.swap_in, stats.reclaim.evicted,
 	       stats.reclaim.written, stats.free_taken, (unsigned long)m->n_oom);
-	ck_assert_uint_gt(stats.free_taken, 0);
-	ck_assert_uint_gt(stats.faults.demand_zero, 100);
+	ck_assert_uint_gt(stats.faults.demand_zero, 0);
 }
 
 START_TEST(guest_and_vmm_work_on_one_block)

@@ -427,8 +427,11 @@ int gmm_space_reclaim(struct gmm_space *s, uint64_t pages)
 	if (!s->store || s->block.blocked) {
 		ret = -ENOSPC;
 	} else {
-		s->reclaim_asked = pages;
+		uint64_t used = atomic_load(&s->member.used_pages);
+
+		s->reclaim_asked = pages < used ? pages : used; /* not what comes meanwhile */
 		s->reclaim_flush = true;
+		s->relief.asked = true;
 	}
 	pthread_mutex_unlock(&s->lock);
 	eventfd_write(s->wake_fd, 1);

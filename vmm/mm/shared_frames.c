@@ -289,13 +289,14 @@ static uint64_t relieve_area(struct shared_frames *sh, uint64_t area)
 	return done;
 }
 
-/* A new sweep is due: the last one was worth its while, or long ago. */
+/* A new sweep is due: the last one was worth its while, or long ago, or somebody asks. */
 static bool relief_begins(struct shared_frames *sh)
 {
 	struct gmm_space *s = sh->space;
 
-	if (s->counters.evicted < sh->again_evicted && now_ns() < sh->again_ns)
+	if (!s->relief.asked && s->counters.evicted < sh->again_evicted && now_ns() < sh->again_ns)
 		return false;
+	s->relief.asked = false;
 	sh->n_left = n_areas(sh);
 	sh->n_found = 0;
 	return true;
@@ -318,7 +319,7 @@ static uint64_t relieve(void *user, uint64_t want)
 	struct shared_frames *sh = user;
 	uint64_t done = 0;
 
-	if (!sh->n_left && !relief_begins(sh))
+	if ((!sh->n_left || sh->space->relief.asked) && !relief_begins(sh))
 		return 0;
 	want = want < RELIEF_PAGES ? want : RELIEF_PAGES;
 	for (unsigned i = 0; i < RELIEF_AREAS && sh->n_left && done < want; i++) {

@@ -92,6 +92,7 @@ struct gmm_space {
 	struct {	    /* drops what is free in the guest, up to `want` pages or so, and */
 		uint64_t (*take)(void *user, uint64_t want); /* says how many; NULL: nobody knows */
 		void *user;
+		bool asked; /* to look again, however little it found last time */
 	} relief;
 
 	struct transfers transfers;
@@ -110,8 +111,8 @@ struct gmm_space {
 	} block;
 	struct { /* see clean.h */
 		bool has_room;
-		page_no hand;	       /* where the sweep goes on */
-		uint64_t n_left;       /* pages it has still to look at */
+		page_no hand;	     /* where the sweep goes on */
+		uint64_t n_left;     /* pages it has still to look at */
 		uint64_t trimmed_at; /* evictions when the policy was trimmed */
 	} clean;
 	uint64_t reclaim_asked; /* pages, by gmm_space_reclaim() */
