@@ -31,6 +31,7 @@ static inline int unit_run(const char *name, const TTest *const *tests, size_t n
 	SRunner *runner;
 	int status;
 
+	setvbuf(stdout, NULL, _IOLBF, 0); /* a test that fails ends without flushing */
 	tcase_set_timeout(tc, timeout_s);
 	for (size_t i = 0; i < n; i++)
 		tcase_add_loop_test(tc, tests[i], 0, n_loops);
