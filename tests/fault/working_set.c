@@ -82,17 +82,27 @@ START_TEST(the_working_set_is_what_is_touched)
 }
 END_TEST
 
-/* This thread's CPU time for a fault: that of first touches. What the kernel says of a thread's
- * time in it is no use here: it looks at that at its ticks, and the touches come just after those.
+/* This thread's CPU time for a fault: that of first touches, the cheapest 4 MiB of them. What the
+ * kernel says of a thread's time in it is no use here: it looks at that at its ticks, and the
+ * touches come just after those.
  */
 static double touch_all_ns(struct vm *vm, uint64_t n)
 {
-	uint64_t begun = ns_of(CLOCK_THREAD_CPUTIME_ID);
+	double least = 1e9;
 
-	for (uint64_t p = 0; p < n; p++)
-		++*vm_word(vm, p);
-	return (double)(ns_of(CLOCK_THREAD_CPUTIME_ID) - begun) /
-	       (double)vm_stats(vm).faults.demand_zero;
+	for (uint64_t first = 0; first < n; first += PAGES(4)) {
+		uint64_t begun = ns_of(CLOCK_THREAD_CPUTIME_ID), faults;
+		uint64_t before = vm_stats(vm).faults.demand_zero;
+		double each;
+
+		for (uint64_t p = first; p < first + PAGES(4); p++)
+			++*vm_word(vm, p);
+		faults = vm_stats(vm).faults.demand_zero - before;
+		each = (double)(ns_of(CLOCK_THREAD_CPUTIME_ID) - begun) / (double)faults;
+		if (faults && each < least)
+			least = each;
+	}
+	return least;
 }
 
 /* CPU time that watching took, others' and the guest's, in permille of `seconds` of touching. */

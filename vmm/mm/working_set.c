@@ -16,10 +16,10 @@
 #define WS_NO_SLOT UINT16_MAX
 #define WS_LOOKS   256u	 /* groups looked at by one tick */
 #define WS_WAKE_NS 10000 /* what a tick costs beside what it does */
-/* What a touch costs: two moves of its page, and on the guest's side as much as one. A move is
- * measured, for it waits for other CPUs to flush their TLBs, and where this is itself a guest, for
- * their host to run them: 20 to 25 us in quiet, a millisecond where CPUs are short. */
-#define WS_TOUCH_MOVES 3
+/* What a touch costs: two moves of its page, and as much as two for the wake-ups on both sides. A
+ * move is measured, for it waits for other CPUs to flush their TLBs, and where this is itself a
+ * guest, for their host to run them: 20 to 25 us in quiet, a millisecond where CPUs are short. */
+#define WS_TOUCH_MOVES 4
 #define WS_TOUCH_NS    60000 /* at least: a fault that finds its page */
 #define WS_MOVE_NS_MAX 10000000
 #define WS_NS_MAX      UINT64_C(1000000000000)
