@@ -172,7 +172,8 @@ struct gmm_stats {
 		uint64_t pages_a_sample; /* that each page of the sample stands for */
 		uint64_t sampled;	 /* pages in the sample that are in use */
 		uint64_t touches;	 /* faults that there would not have been without it */
-		uint64_t spent_ns;	 /* CPU time, with 60 us for each of those, in advance */
+		uint64_t spent_ns;	 /* CPU time, with each of those paid in advance: 60 us, or
+					  * four times what a move of a page costs here */
 		uint32_t n_points;
 		struct gmm_curve_point curve[GMM_CURVE_POINTS]; /* by limit_bytes */
 	} working_set;
@@ -241,7 +242,8 @@ GMM_API int gmm_space_write(struct gmm_space *space, gmm_gpa gpa, const void *fr
 GMM_API int gmm_space_discard(struct gmm_space *space, gmm_gfn gfn, uint64_t n_pages);
 
 /* Evicts up to `pages` pages now (proactive reclaim), and no more than are resident now, what is
- * free in the guest first. Returns 0; the work goes on in dispatch. Errors: -ENOSPC (no store, or it is full). */
+ * free in the guest first. Returns 0; the work goes on in dispatch. Errors: -ENOSPC (no store, or
+ * it is full). */
 GMM_API int gmm_space_reclaim(struct gmm_space *space, uint64_t pages);
 
 /* Fills in `out`, whose size the caller sets: what lies beyond it is left alone. */

@@ -98,9 +98,9 @@ static double touch_all_ns(struct vm *vm, uint64_t n)
 		for (uint64_t p = first; p < first + PAGES(4); p++)
 			++*vm_word(vm, p);
 		faults = vm_stats(vm).faults.demand_zero - before;
-		each = (double)(ns_of(CLOCK_THREAD_CPUTIME_ID) - begun) / (double)faults;
-		if (faults && each < least)
-			least = each;
+		each = (double)(ns_of(CLOCK_THREAD_CPUTIME_ID) - begun) /
+		       (double)(faults ? faults : 1);
+		least = each < least ? each : least;
 	}
 	return least;
 }

@@ -18,7 +18,8 @@
 #define WS_WAKE_NS 10000 /* what a tick costs beside what it does */
 /* What a touch costs: two moves of its page, and as much as two for the wake-ups on both sides. A
  * move is measured, for it waits for other CPUs to flush their TLBs, and where this is itself a
- * guest, for their host to run them: 20 to 25 us in quiet, a millisecond where CPUs are short. */
+ * guest, for their host to run them: 20 to 26 us of CPU time on 2 quiet CPUs of a virtual machine.
+ */
 #define WS_TOUCH_MOVES 4
 #define WS_TOUCH_NS    60000 /* at least: a fault that finds its page */
 #define WS_MOVE_NS_MAX 10000000
@@ -168,7 +169,7 @@ static char *ws_aside_block(const struct working_set *ws, page_no block)
 	return ws->aside_blocks + ((size_t)(block / GMM_HUGE_PAGES) << GMM_HUGE_SHIFT);
 }
 
-/* A page was moved, in `ns` of this thread's CPU time. */
+/* A page or a block was moved, in `ns` of this thread's CPU time. */
 static void ws_moved(struct working_set *ws, uint64_t ns)
 {
 	ws->move_ns = (7 * ws->move_ns + (ns < WS_MOVE_NS_MAX ? ns : WS_MOVE_NS_MAX)) / 8;
@@ -188,13 +189,23 @@ static bool ws_bring_back(struct gmm_space *s, page_no p, struct ws_page *e)
 	return true;
 }
 
+static bool ws_bring_back_block(struct gmm_space *s, page_no block)
+{
+	uint64_t begun = cpu_ns();
+
+	if (!huge_bring_back(s, block, ws_aside_block(&s->ws, block)))
+		return false;
+	ws_moved(&s->ws, cpu_ns() - begun);
+	return true;
+}
+
 bool working_set_return(struct gmm_space *s, page_no p)
 {
 	page_no block = huge_away(s, p);
 	struct ws_page *e;
 
 	if (block != PAGE_NONE)
-		return huge_bring_back(s, block, ws_aside_block(&s->ws, block));
+		return ws_bring_back_block(s, block);
 	if (s->ws.n_away == 0)
 		return true;
 	e = ws_find(&s->ws, p);
@@ -302,9 +313,14 @@ static void ws_arm_block(struct gmm_space *s, page_no block, uint64_t now)
 {
 	struct working_set *ws = &s->ws;
 	struct ws_page *e;
+	uint64_t begun;
 
-	if (!ws_has_blocks(s) || !huge_lay_aside(s, block, ws_aside_block(ws, block)))
+	if (!ws_has_blocks(s))
 		return;
+	begun = cpu_ns();
+	if (!huge_lay_aside(s, block, ws_aside_block(ws, block)))
+		return;
+	ws_moved(ws, cpu_ns() - begun);
 	ws->n_armed++;
 	ws_pay_touch(ws);
 	for (uint32_t i = 0; (e = ws_next(ws, block, GMM_HUGE_PAGES, &i));) {

@@ -57,7 +57,7 @@ struct working_set {
 	uint32_t hand, n_to_look; /* the sweep that lays aside */
 	int64_t budget_ns;	  /* may be below 0 */
 	uint64_t filled_ns, tick_ns;
-	uint64_t move_ns; /* what moving a page costs, about */
+	uint64_t move_ns; /* what laying aside or bringing back costs, about */
 	uint64_t dice;
 	struct curve curve;
 	uint64_t n_touches, n_armed, spent_ns;
