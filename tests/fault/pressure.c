@@ -85,6 +85,25 @@ START_TEST(reclaim_takes_all_that_it_was_asked_for)
 }
 END_TEST
 
+/* What comes back while it is at work stays. */
+START_TEST(reclaim_takes_no_more_than_was_there)
+{
+	struct vm *vm = vm_new(engines[_i], NULL, 16, 32, 64);
+	uint64_t used;
+
+	touch_all(vm);
+	used = vm_stats(vm).resident_bytes >> 12;
+	ck_assert_int_eq(gmm_space_reclaim(vm->space, UINT64_MAX), 0);
+	for (int i = 0; i < 50; i++) {
+		vm_verify(vm);
+		sleep_ms(5);
+	}
+	ck_assert_uint_gt(vm_stats(vm).reclaim.evicted, 0);
+	ck_assert_uint_le(vm_stats(vm).reclaim.evicted, used);
+	vm_free(vm, true);
+}
+END_TEST
+
 START_TEST(a_host_short_of_memory_costs_no_page)
 {
 	struct vm *vm = vm_new(engines[_i], NULL, 16, 16, 32);
@@ -153,5 +172,6 @@ END_TEST
 
 UNIT_MAIN_LOOP("pressure", N_ENGINES, 60, a_store_that_heals_is_found_out,
 	       a_blocked_store_costs_no_cpu_while_nothing_is_needed,
-	       reclaim_takes_all_that_it_was_asked_for, a_host_short_of_memory_costs_no_page,
-	       spaces_on_a_pool_share_what_may_be_held, held_pages_are_passed_by)
+	       reclaim_takes_all_that_it_was_asked_for, reclaim_takes_no_more_than_was_there,
+	       a_host_short_of_memory_costs_no_page, spaces_on_a_pool_share_what_may_be_held,
+	       held_pages_are_passed_by)
