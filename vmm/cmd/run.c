@@ -31,6 +31,7 @@
 #define TICKS_A_SECOND (1000 / TICK_MS)
 #define END_TIMEOUT_MS 3000
 #define STUCK_NS       UINT64_C(30000000000)
+#define STUCK_PAGES    300u		     /* in that time: who gets so many gets on */
 #define THRASH_SAY_NS  UINT64_C(60000000000) /* the verdict is not said again before */
 
 struct run {
@@ -122,8 +123,8 @@ static void draw_progress(struct run *r)
 	free((void *)(uintptr_t)stats.vcpus);
 }
 
-/* Swap is full: a guest that has waited for memory all the time for 30 seconds, and whom
- * nobody can help from outside, is ended. */
+/* Swap is full: a guest that has waited for memory all the time for 30 seconds, but for a page now
+ * and then that happened to be zero, and whom nobody can help from outside, is ended. */
 static void watch_full_swap(struct run *r)
 {
 	struct gmm_stats s = {.size = sizeof(s)};
@@ -136,13 +137,14 @@ static void watch_full_swap(struct run *r)
 	}
 	gmm_space_stats(r->machine.guest.space, &s);
 	work = s.faults.demand_zero + s.faults.swap_in + s.faults.rescue;
-	if (!r->stuck_since_ns || work != r->stuck_work) {
+	if (!r->stuck_since_ns || work - r->stuck_work >= STUCK_PAGES) {
 		r->stuck_since_ns = now;
 		r->stuck_work = work;
 		r->stuck_stall_ns = s.stall_some_ns;
 	} else if (now - r->stuck_since_ns > STUCK_NS &&
 		   s.stall_some_ns - r->stuck_stall_ns > STUCK_NS / 2) {
-		say("swap is full and the guest got no memory for 30 seconds: it ends. Give it a "
+		say("swap is full and the guest got next to no memory for 30 seconds: it ends. "
+		    "Give it a "
 		    "higher "
 		    "--limit, more --swap, or --control to help it while it waits.");
 		vm_end(r->machine.guest.vm, CMD_EXIT_FAILED);
