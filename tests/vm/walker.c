@@ -5,9 +5,9 @@
  * reads, writes and fetches at CPL 3 and CPL 0. Each access either goes through, at the
  * physical address that the walker names, or faults with the error code that it foretells.
  *
- * Two instructions make one access and then an `out`; handlers of #PF and #GP are an `out` to another port.
- * Every page holds at its beginning the code of an `out` (what a fetch comes upon), then its own
- * address.
+ * Two instructions make one access and then an `out`; handlers of #PF and #GP are an `out` to
+ * another port. Every page holds at its beginning the code of an `out` (what a fetch comes upon),
+ * then its own address.
  */
 #include <cpuid.h>
 #include <errno.h>
