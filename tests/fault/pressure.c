@@ -104,6 +104,34 @@ START_TEST(reclaim_takes_no_more_than_was_there)
 }
 END_TEST
 
+static uint64_t n_host_faults(void)
+{
+	struct rusage u;
+
+	getrusage(RUSAGE_SELF, &u);
+	return (uint64_t)u.ru_minflt;
+}
+
+/* What is asked for goes to the host, but not the frames that the next first touches take: they
+ * would be made, a batch for each touch, and handed over at once, again and again. */
+START_TEST(reclaim_leaves_frames_for_first_touches)
+{
+	const uint64_t n_touches = 1000, n_filled = PAGES(32);
+	struct vm *vm = vm_new(engines[_i], NULL, 64, 64, 128);
+	uint64_t before;
+
+	for (uint64_t p = 0; p < n_filled; p++)
+		*vm_word(vm, p) = p + 1;
+	before = n_host_faults();
+	ck_assert_int_eq(gmm_space_reclaim(vm->space, n_filled), 0);
+	for (uint64_t i = 0; i < n_touches; i++) /* in no order, and none is another's neighbour */
+		*vm_word(vm, n_filled + i * 1021 % 2048 * 4) = i;
+	ck_assert_uint_ge(vm_stats(vm).faults.demand_zero, n_touches);
+	ck_assert_uint_lt(n_host_faults() - before, 8 * n_touches);
+	vm_free(vm, true);
+}
+END_TEST
+
 START_TEST(a_host_short_of_memory_costs_no_page)
 {
 	struct vm *vm = vm_new(engines[_i], NULL, 16, 16, 32);
@@ -173,5 +201,5 @@ END_TEST
 UNIT_MAIN_LOOP("pressure", N_ENGINES, 60, a_store_that_heals_is_found_out,
 	       a_blocked_store_costs_no_cpu_while_nothing_is_needed,
 	       reclaim_takes_all_that_it_was_asked_for, reclaim_takes_no_more_than_was_there,
-	       a_host_short_of_memory_costs_no_page, spaces_on_a_pool_share_what_may_be_held,
-	       held_pages_are_passed_by)
+	       reclaim_leaves_frames_for_first_touches, a_host_short_of_memory_costs_no_page,
+	       spaces_on_a_pool_share_what_may_be_held, held_pages_are_passed_by)

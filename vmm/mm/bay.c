@@ -332,13 +332,12 @@ static void bay_discard(struct bay *b, bay_slot *slots, unsigned n)
 	pool_uncharge(b->member, n);
 }
 
-unsigned bay_trim(struct bay *b, unsigned n, bool split)
+/* Single frames, at most n of them. */
+static unsigned bay_trim_single(struct bay *b, unsigned n, bool split)
 {
 	bay_slot slots[BAY_POPULATE_MAX] = {0};
 	unsigned given = 0, have;
 
-	if (bay_n_free(b) > b->floor + GMM_HUGE_PAGES)
-		given = bay_huge_trim(b, n);
 	do {
 		for (have = 0; have < BAY_POPULATE_MAX && given + have < n; have++) {
 			slots[have] =
@@ -350,4 +349,23 @@ unsigned bay_trim(struct bay *b, unsigned n, bool split)
 		given += have;
 	} while (have == BAY_POPULATE_MAX);
 	return given;
+}
+
+unsigned bay_trim(struct bay *b, unsigned n, bool split)
+{
+	unsigned given = 0;
+
+	if (bay_n_free(b) > b->floor + GMM_HUGE_PAGES)
+		given = bay_huge_trim(b, n);
+	return given < n ? given + bay_trim_single(b, n - given, split) : given;
+}
+
+unsigned bay_trim_above(struct bay *b, unsigned keep)
+{
+	unsigned given = 0, single;
+
+	if (bay_n_free(b) >= keep + GMM_HUGE_PAGES)
+		given = bay_huge_trim(b, bay_n_free(b) - keep - (GMM_HUGE_PAGES - 1));
+	single = b->zero.n + b->dirty.n + bay_huge_n_single(b);
+	return single > keep ? given + bay_trim_single(b, single - keep, false) : given;
 }

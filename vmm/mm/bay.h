@@ -167,7 +167,9 @@ void bay_huge_vacate(struct bay *b, bay_slot slot);
 /* Gives huge slots back to the host that are free as a whole, until n frames are given. How many.
  */
 unsigned bay_huge_trim(struct bay *b, unsigned n);
-/* A free frame that is a page of its own to the kernel; `split` makes one. */
+/* Free frames that are pages of their own to the kernel. */
+unsigned bay_huge_n_single(const struct bay *b);
+/* One of them; `split` makes one. */
 bay_slot bay_huge_pop_single(struct bay *b, bool split);
 
 /* Is the frame in this slot part of a page of 2 MiB? */
@@ -191,5 +193,9 @@ unsigned bay_scrub(struct bay *b, unsigned n);
  * a huge page of which others are in use still go only if `split`: it is split for them. Returns
  * how many went. */
 unsigned bay_trim(struct bay *b, unsigned n, bool split);
+
+/* Gives what is free beyond `keep` frames back to the host, splits nothing for it, and leaves as
+ * many single frames, which are what faults take. Returns how many went. */
+unsigned bay_trim_above(struct bay *b, unsigned keep);
 
 #endif

@@ -200,6 +200,16 @@ bay_slot bay_huge_pop(struct bay *b, bool zero, bool break_up)
 	return BAY_NONE;
 }
 
+unsigned bay_huge_n_single(const struct bay *b)
+{
+	unsigned n = 0;
+
+	for (const struct bay_huge *h = b->huge; b->has_huge && h < b->huge + BAY_HUGE; h++)
+		if (h->state == BAY_HUGE_PARTS && !h->whole)
+			n += h->zero.n + h->dirty.n;
+	return n;
+}
+
 bay_slot bay_huge_pop_single(struct bay *b, bool split)
 {
 	for (struct bay_huge *h = b->huge; b->has_huge && h < b->huge + BAY_HUGE; h++) {

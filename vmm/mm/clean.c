@@ -1,8 +1,9 @@
 /* Clean copies: see clean.h. */
 #include "clean.h"
 
-#define CLEAN_SWEEP 4096u				   /* pages looked at in one dispatch */
-#define CLEAN_AHEAD (SPACE_WRITES_IDLE + SPACE_WRITES_MAX) /* slots that one dispatch may take */
+#define CLEAN_SWEEP 4096u /* pages looked at in one dispatch */
+/* Slots that one dispatch may take. */
+#define CLEAN_AHEAD (SPACE_WRITES_IDLE + SPACE_WRITES_SHORT)
 
 uint64_t clean_metadata_bytes(const struct gmm_space *s, const struct gmm_store_stats *io)
 {

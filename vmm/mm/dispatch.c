@@ -20,7 +20,6 @@
 #define DISPATCH_FDS_READ     8
 #define DISPATCH_SETTLE_TRIES 8
 #define DISPATCH_SCRUB	      16u /* frames zeroed ahead when nothing else is to do */
-#define DISPATCH_RESERVE      64u /* of them kept ready */
 #define DISPATCH_DECAY_NS     UINT64_C(100000000) /* frames unused for so long go back to the host */
 #define DISPATCH_SOON_NS      UINT64_C(100000) /* a frame is still pinned; a read is tried again */
 #define DISPATCH_QUIET_NS     UINT64_C(20000000)
@@ -97,6 +96,7 @@ static void dispatch_serve(struct gmm_space *s, const struct fault *f)
 		stall_change(&s->stall, f->since_ns, 1);
 	if (outcome == FAULT_SERVED)
 		space_changed(s);
+	s->has_served |= outcome == FAULT_SERVED;
 }
 
 /* Faults that found no frame or no transfer, in the order in which they came. */
@@ -160,8 +160,8 @@ static void dispatch_restock(struct gmm_space *s, uint32_t least)
 	if (pool_excess(s->pool) || s->n_waiting || s->bay.n_zero >= least)
 		return;
 	bay_scrub(&s->bay, DISPATCH_SCRUB);
-	if (s->bay.n_zero < DISPATCH_RESERVE / 2 &&
-	    pool_available(s->pool) > 4 * DISPATCH_RESERVE && s->counters.demand_zero)
+	if (s->bay.n_zero < SPACE_RESERVE / 2 && pool_available(s->pool) > 4 * SPACE_RESERVE &&
+	    s->counters.demand_zero)
 		bay_populate(&s->bay, DISPATCH_SCRUB);
 }
 
@@ -170,8 +170,8 @@ static void dispatch_idle(struct gmm_space *s)
 {
 	if (pool_excess(s->pool) || s->n_waiting)
 		return;
-	dispatch_restock(s, DISPATCH_RESERVE);
-	if (bay_n_free(&s->bay) > DISPATCH_RESERVE + s->bay.floor &&
+	dispatch_restock(s, SPACE_RESERVE);
+	if (bay_n_free(&s->bay) > SPACE_RESERVE + s->bay.floor &&
 	    now_ns() - s->served_ns > DISPATCH_DECAY_NS)
 		bay_trim(&s->bay, DISPATCH_SCRUB, false);
 	huge_gather(s);
@@ -216,7 +216,7 @@ static void dispatch_set_timer(struct gmm_space *s)
 	else if (blocked)
 		in = blocked > now ? blocked - now : 1;
 	else if (s->n_waiting || s->n_staged || pool_excess(s->pool) || s->idle_due ||
-		 bay_n_free(&s->bay) > DISPATCH_RESERVE + s->bay.floor ||
+		 bay_n_free(&s->bay) > SPACE_RESERVE + s->bay.floor ||
 		 s->transfers.n_free < SPACE_TRANSFERS || huge_wants_to_gather(s))
 		in = DISPATCH_TICK_NS; /* transfers, too: io_uring may refuse to take them at first
 					*/
@@ -277,6 +277,14 @@ static unsigned dispatch_settle(struct gmm_space *s)
 	return reaped;
 }
 
+/* Who was just served goes first, for he may need this thread's CPU: reclaim, where there is
+ * something to do and nobody waits for a frame, has its turn in the next dispatch. */
+static bool dispatch_defers(struct gmm_space *s)
+{
+	s->deferred = s->has_served && !s->deferred && !s->n_waiting && reclaim_has_work(s);
+	return s->deferred;
+}
+
 static int dispatch_locked(struct gmm_space *s, unsigned ready)
 {
 	unsigned n_read = 0, reaped, reaped_late;
@@ -285,6 +293,7 @@ static int dispatch_locked(struct gmm_space *s, unsigned ready)
 
 	if (s->dead)
 		return -EIO;
+	s->has_served = false;
 	if (ready & SPACE_READY_WAKE)
 		dispatch_drain_fd(s->wake_fd);
 	if (ready & SPACE_READY_TIMER) {
@@ -304,12 +313,12 @@ static int dispatch_locked(struct gmm_space *s, unsigned ready)
 	if (s->n_waiting)
 		dispatch_serve_waiting(s);
 	clean_balance(s);
-	more = dispatch_relieve(s) || reclaim_balance(s);
+	more = dispatch_defers(s) || dispatch_relieve(s) || reclaim_balance(s);
 	reaped_late = dispatch_settle(s);
 	more |= prefetch_run(s);
 	s->idle_due = reaped || reaped_late || n_read || more;
 	if (s->idle_due)
-		dispatch_restock(s, DISPATCH_RESERVE / 2);
+		dispatch_restock(s, SPACE_RESERVE / 2);
 	else
 		dispatch_idle(s);
 	dispatch_maintain(s);

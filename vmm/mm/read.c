@@ -136,8 +136,10 @@ static void read_installed(struct gmm_space *s, struct transfer *x)
 
 static void read_end(struct gmm_space *s, struct transfer *x)
 {
-	if (x->n_waiters)
+	if (x->n_waiters) {
 		stall_change(&s->stall, now_ns(), -(int32_t)x->n_waiters);
+		s->has_served = true;
+	}
 	transfer_put(&s->transfers, x);
 	space_changed(s);
 }

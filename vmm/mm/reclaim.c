@@ -21,6 +21,7 @@
 #define RECLAIM_BATCH	       32u  /* victims asked for at once */
 #define RECLAIM_ROUND	       256u /* victims for one call: faults are looked at in between */
 #define RECLAIM_WRITE_BATCH    128u /* pages for one submission */
+#define RECLAIM_STEP	       16u  /* pages for one call while faults come: some 30 us */
 #define RECLAIM_QUIET_NS       UINT64_C(10000000) /* nobody faulted for so long */
 #define RECLAIM_STAGED_MAX     1024u
 #define RECLAIM_BACKOFF_MIN_NS UINT64_C(20000000)
@@ -495,6 +496,13 @@ static uint64_t reclaim_to_write(struct gmm_space *s, const struct gmm_watermark
 	return n;
 }
 
+bool reclaim_has_work(struct gmm_space *s)
+{
+	struct gmm_watermarks m = reclaim_marks(s);
+
+	return s->policy && (reclaim_need(s, &m) || reclaim_to_write(s, &m));
+}
+
 static void reclaim_meet_limit(struct gmm_space *s)
 {
 	uint64_t excess = pool_excess(s->pool);
@@ -506,23 +514,43 @@ static void reclaim_meet_limit(struct gmm_space *s)
 		bay_trim(&s->bay, RECLAIM_BATCH, true);
 }
 
-static unsigned reclaim_evict_round(struct gmm_space *s, uint64_t need)
+/* What was asked for is meant for the host; the bay has no room for all of it, either. What the
+ * next faults need is kept: it would be asked of the host again at once. */
+static void reclaim_hand_over(struct gmm_space *s, const struct gmm_watermarks *m)
+{
+	if (s->reclaim_flush)
+		bay_trim_above(&s->bay,
+			       m->high > SPACE_RESERVE ? (unsigned)m->high : SPACE_RESERVE);
+}
+
+static unsigned reclaim_evict_round(struct gmm_space *s, uint64_t need, unsigned max)
 {
 	unsigned left = 0, n_tried = 0;
 
-	if (need > RECLAIM_ROUND)
-		need = RECLAIM_ROUND;
+	if (need > max)
+		need = max;
 	while (left < need && n_tried < RECLAIM_TRIES)
 		left += reclaim_evict(s, (unsigned)(need - left), &n_tried);
-	if (s->reclaim_asked)
-		s->reclaim_asked = left ? s->reclaim_asked - clamp(left, 0, s->reclaim_asked) : 0;
+	/* None left: those that remain cannot, or the bay has no room until writes have ended. */
+	if (left || !(s->n_staged || s->transfers.n_writes))
+		s->reclaim_asked -= left ? clamp(left, 0, s->reclaim_asked) : s->reclaim_asked;
 	return left;
+}
+
+static uint32_t reclaim_max_writes(const struct gmm_space *s, bool quiet)
+{
+	if (quiet)
+		return SPACE_WRITES_IDLE;
+	return s->n_waiting || pool_excess(s->pool) ? SPACE_WRITES_SHORT : SPACE_WRITES_FEW;
 }
 
 bool reclaim_balance(struct gmm_space *s)
 {
 	struct gmm_watermarks m = reclaim_marks(s);
 	uint64_t need, n_write;
+	/* Guests touch absent pages, and none waits for a frame: each step is short, for a
+	 * fault may wait for it, or a vCPU for this thread's CPU. */
+	bool quiet = now_ns() - s->fault_ns > RECLAIM_QUIET_NS, busy = !quiet && !s->n_waiting;
 	unsigned left = 0, written = 0;
 
 	if (!s->policy)
@@ -541,7 +569,7 @@ bool reclaim_balance(struct gmm_space *s)
 		need = clamp(need, 0, RECLAIM_PROBE);
 	}
 	if (need)
-		left = reclaim_evict_round(s, need);
+		left = reclaim_evict_round(s, need, busy ? RECLAIM_STEP : RECLAIM_ROUND);
 	if (!s->store) {
 		if (s->n_staged) {
 			reclaim_return_staged(s);
@@ -549,9 +577,12 @@ bool reclaim_balance(struct gmm_space *s)
 		}
 		return false;
 	}
-	s->transfers.max_writes =
-		now_ns() - s->fault_ns > RECLAIM_QUIET_NS ? SPACE_WRITES_IDLE : SPACE_WRITES_MAX;
+	if (busy && left)
+		return true;
+	s->transfers.max_writes = reclaim_max_writes(s, quiet);
 	n_write = s->block.blocked ? 1 : reclaim_to_write(s, &m);
+	if (busy && n_write > RECLAIM_STEP)
+		n_write = RECLAIM_STEP;
 	while (n_write > written) {
 		unsigned now = reclaim_write(s, n_write - written);
 
@@ -560,8 +591,6 @@ bool reclaim_balance(struct gmm_space *s)
 			break;
 	}
 	reclaim_meet_limit(s);
-	/* What was asked for is meant for the host; the bay has no room for all of it, either. */
-	if (s->reclaim_flush && bay_n_free(&s->bay) > m.high)
-		bay_trim(&s->bay, bay_n_free(&s->bay) - (unsigned)m.high, false);
-	return left > 0 && reclaim_need(s, &m) > 0;
+	reclaim_hand_over(s, &m);
+	return (left > 0 && reclaim_need(s, &m) > 0) || (busy && written == RECLAIM_STEP);
 }

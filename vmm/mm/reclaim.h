@@ -8,6 +8,9 @@
  * True: more is left to do at once. */
 bool reclaim_balance(struct gmm_space *s);
 
+/* Would it take or write anything now? */
+bool reclaim_has_work(struct gmm_space *s);
+
 /* Pages that it would take now, and how many of them were found elsewhere. */
 uint64_t reclaim_wants(struct gmm_space *s);
 void reclaim_had(struct gmm_space *s, uint64_t n);

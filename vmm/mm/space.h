@@ -25,13 +25,16 @@
 #include "working_set.h"
 
 #define SPACE_TRANSFERS 2048u
-/* Transfers that writes may have, reads find the rest: what a disk does in half a millisecond, as
- * long as reads may come to wait behind them; more while nobody faults. */
-#define SPACE_WRITES_MAX  128u
-#define SPACE_WRITES_IDLE 1024u
-#define SPACE_WAITING	  1024u /* faults that wait for a frame; beyond, events stay unread */
-#define SPACE_EVENTS	  64u
-#define TRANSFER_NONE	  UINT16_MAX
+/* Transfers that writes may have, reads find the rest. While guests fault, few: a read may come to
+ * wait behind all of them. Somebody waits for a frame, or the limit is not met: what a disk does in
+ * half a millisecond. */
+#define SPACE_WRITES_FEW   16u
+#define SPACE_WRITES_SHORT 128u
+#define SPACE_WRITES_IDLE  1024u
+#define SPACE_RESERVE	   64u	 /* frames kept ready, zeroed, for first touches */
+#define SPACE_WAITING	   1024u /* faults that wait for a frame; beyond, events stay unread */
+#define SPACE_EVENTS	   64u
+#define TRANSFER_NONE	   UINT16_MAX
 
 enum transfer_kind { TRANSFER_FREE, TRANSFER_READ, TRANSFER_WRITE };
 
@@ -118,6 +121,8 @@ struct gmm_space {
 	uint64_t reclaim_asked; /* pages, by gmm_space_reclaim() */
 	bool reclaim_flush;	/* what it staged is written, too */
 	bool idle_due;		/* what is not urgent was put off */
+	bool has_served;	/* this dispatch has: somebody who faulted can go on */
+	bool deferred;		/* reclaim was, for his sake, in the last one */
 	uint32_t stamp_unit;	/* evictions for one step of a stamp */
 	uint64_t served_ns;	/* when a frame was last needed */
 	uint64_t maintained_ns; /* when the store had time to tidy up */

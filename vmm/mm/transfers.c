@@ -13,7 +13,7 @@ void transfers_init(struct transfers *t)
 		t->free = x->index;
 	}
 	t->n_free = SPACE_TRANSFERS;
-	t->max_writes = SPACE_WRITES_MAX;
+	t->max_writes = SPACE_WRITES_FEW;
 }
 
 struct transfer *transfer_get(struct transfers *t, enum transfer_kind kind)

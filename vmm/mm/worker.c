@@ -43,10 +43,14 @@ static void *worker_run(void *arg)
 
 	while (!atomic_load(&w->stop)) {
 		ret = space_dispatch(w->space, ready);
-		if (ret == -EIO) /* nothing is served any more; only stopping is left */
+		if (ret == -EIO) { /* nothing is served any more; only stopping is left */
 			poll(&(struct pollfd){.fd = w->stop_fd, .events = POLLIN}, 1, -1);
-		else
-			ready = ret == -EAGAIN ? space_wait(w->space, 0) : worker_wait(w);
+		} else if (ret == -EAGAIN) { /* who was served on this CPU goes first */
+			sched_yield();
+			ready = space_wait(w->space, 0);
+		} else {
+			ready = worker_wait(w);
+		}
 	}
 	return NULL;
 }
