@@ -188,38 +188,39 @@ void gmm_balloon_tick(struct gmm_balloon *b)
 		balloon_set(b, auto_by_stall(b, step, max));
 }
 
-/* The guest's word for a page: only RAM has a page number to give. */
-static bool balloon_page(const struct gmm_space *s, gmm_gfn gfn, page_no *p)
+/* The guest's word for pages: gfns[0] and those of the n that follow it side by side. Returns how
+ * many are its to give or to take, 0: that the first is not. Only RAM has a page number; what was
+ * taken by sharing is not the guest's. */
+static unsigned balloon_run(const struct gmm_space *s, const gmm_gfn *gfns, unsigned n, page_no *p)
 {
-	const struct region *r = gfn.v > UINT64_MAX >> GMM_PAGE_SHIFT
+	const struct region *r = gfns[0].v > UINT64_MAX >> GMM_PAGE_SHIFT
 					 ? NULL
-					 : layout_find_gpa(&s->layout, gfn.v << GMM_PAGE_SHIFT);
+					 : layout_find_gpa(&s->layout, gfns[0].v << GMM_PAGE_SHIFT);
+	uint64_t first, here;
+	unsigned len = 0;
 
 	if (!r || r->kind != REGION_RAM)
-		return false;
-	if (taken_has(&s->taken, gfn.v))
-		return false; /* taken by sharing: not the guest's to give, nor to take so */
-	*p = r->first + (page_no)(gfn.v - (r->gpa >> GMM_PAGE_SHIFT));
-	return true;
+		return 0;
+	first = gfns[0].v - (r->gpa >> GMM_PAGE_SHIFT);
+	here = region_n_pages(r) - first;
+	*p = r->first + (page_no)first;
+	while (len < n && len < here && gfns[len].v == gfns[0].v + len &&
+	       !taken_has(&s->taken, gfns[len].v))
+		len++;
+	return len;
 }
 
 unsigned gmm_balloon_give(struct gmm_balloon *b, const gmm_gfn *gfns, unsigned n)
 {
 	struct gmm_space *s = b->space;
-	unsigned taken = 0;
-	uint64_t len;
-	page_no p, q;
+	unsigned taken = 0, len;
+	page_no p;
 
 	pthread_mutex_lock(&s->lock);
-	for (unsigned i = 0; i < n; i += (unsigned)len) {
-		len = 1;
-		if (!balloon_page(s, gfns[i], &p))
-			continue;
-		/* Neighbours are given up by one system call. */
-		while (i + len < n && gfns[i + len].v == gfns[i].v + len &&
-		       balloon_page(s, gfns[i + len], &q) && q == p + len)
-			len++;
-		taken += (unsigned)access_discard_run(s, p, len, GMM_PAGE_BALLOONED);
+	for (unsigned i = 0; i < n; i += len ? len : 1) {
+		len = balloon_run(s, &gfns[i], n - i, &p); /* given up by one system call */
+		if (len)
+			taken += (unsigned)access_discard_run(s, p, len, GMM_PAGE_BALLOONED);
 	}
 	pthread_mutex_unlock(&s->lock);
 	return taken;
@@ -235,7 +236,7 @@ unsigned gmm_balloon_take(struct gmm_balloon *b, const gmm_gfn *gfns, unsigned n
 	for (unsigned i = 0; i < n; i++) {
 		page_word w;
 
-		if (!balloon_page(s, gfns[i], &p))
+		if (!balloon_run(s, &gfns[i], 1, &p))
 			continue;
 		w = page_get(&s->pages, p);
 		if (page_state(w) != GMM_PAGE_BALLOONED)

@@ -65,8 +65,7 @@ static void watch(struct floor_uffd *f, void *base, uint64_t bytes)
 		bench_die("UFFDIO_REGISTER: %s", strerror(errno));
 }
 
-/* By system call, or by the device file where only that is permitted. */
-static int open_uffd(int flags)
+int floor_uffd_open(int flags)
 {
 	int fd = (int)syscall(SYS_userfaultfd, flags), error = errno, dev;
 
@@ -91,7 +90,7 @@ void floor_uffd_start(struct floor_uffd *f, void *base, uint64_t bytes)
 	f->base = base;
 	f->bytes = bytes;
 	f->n_faults = 0;
-	f->fd = open_uffd(flags);
+	f->fd = floor_uffd_open(flags);
 	if (ioctl(f->fd, UFFDIO_API, &api))
 		bench_die("UFFDIO_API: %s", strerror(errno));
 	f->last = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

@@ -27,4 +27,8 @@ struct floor_uffd {
 void floor_uffd_start(struct floor_uffd *f, void *base, uint64_t bytes);
 void floor_uffd_stop(struct floor_uffd *f);
 
+/* A userfaultfd, by system call, or by the device file where only that is permitted. Ends the
+ * program, 77, where there is none. */
+int floor_uffd_open(int flags);
+
 #endif
