@@ -15,7 +15,7 @@
 #define WS_TABLE   8192u /* groups at first: a guest that uses little has a finer sample */
 #define WS_NO_SLOT UINT16_MAX
 #define WS_LOOKS   256u	 /* groups looked at by one tick */
-#define WS_WAKE_NS 10000 /* what a tick costs beside what it does */
+#define WS_WAKE_NS 10000 /* what a tick costs beside what it does: at least, or half a move */
 /* What a touch costs: two moves of its page, and as much as two for the wake-ups on both sides. A
  * move is measured, for it waits for other CPUs to flush their TLBs, and where this is itself a
  * guest, for their host to run them: 20 to 26 us of CPU time on 2 quiet CPUs of a virtual machine.
@@ -398,6 +398,21 @@ static void ws_fill_budget(struct working_set *ws, uint64_t now)
 		ws->budget_ns = (int64_t)ws->pace.burst_ns;
 }
 
+static uint64_t ws_wake_ns(const struct working_set *ws)
+{
+	return ws->move_ns / 2 > WS_WAKE_NS ? ws->move_ns / 2 : WS_WAKE_NS;
+}
+
+/* Not before there is something to spend: on a slow host to wake up is dear, too. */
+static uint64_t ws_next_in_ns(const struct working_set *ws)
+{
+	uint64_t in = 0;
+
+	if (ws->budget_ns < 0)
+		in = (uint64_t)-ws->budget_ns * 1000 / ws->pace.permille;
+	return in > ws->pace.tick_ns ? in : ws->pace.tick_ns;
+}
+
 void working_set_tick(struct gmm_space *s)
 {
 	struct working_set *ws = &s->ws;
@@ -407,7 +422,6 @@ void working_set_tick(struct gmm_space *s)
 
 	if (!ws->n_to_look || (now = now_ns()) < ws->tick_ns)
 		return;
-	ws->tick_ns = now + ws->pace.tick_ns;
 	ws_fill_budget(ws, now);
 	curve_advance(&ws->curve, now);
 	if (ws->n_used > WS_SAMPLE)
@@ -421,7 +435,8 @@ void working_set_tick(struct gmm_space *s)
 	}
 	if (more)
 		ws->n_to_look = ws->n;
-	ws_pay(ws, now_ns() - now + WS_WAKE_NS);
+	ws_pay(ws, now_ns() - now + ws_wake_ns(ws));
+	ws->tick_ns = now + ws_next_in_ns(ws);
 }
 
 uint64_t working_set_next_ns(const struct gmm_space *s)
