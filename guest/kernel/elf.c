@@ -40,8 +40,9 @@ static const char *segment_fault(const Elf64_Phdr *ph, uint64_t base, uint64_t b
 		return "a segment lies outside the file";
 	if (ph->p_offset % PAGE != ph->p_vaddr % PAGE)
 		return "a segment is not page-aligned in the file";
-	if (ph->p_vaddr > ELF_USER_END || ph->p_vaddr + base < ELF_USER_START ||
-	    ph->p_vaddr + base > ELF_USER_END || ph->p_memsz > ELF_USER_END - (ph->p_vaddr + base))
+	if (ph->p_vaddr > GMM_PROGRAM_END || ph->p_vaddr + base < GMM_PROGRAM_START ||
+	    ph->p_vaddr + base > GMM_PROGRAM_END ||
+	    ph->p_memsz > GMM_PROGRAM_END - (ph->p_vaddr + base))
 		return "a segment lies outside the programs' addresses";
 	return NULL;
 }
@@ -92,7 +93,7 @@ static const char *parse(const uint8_t *image, uint64_t bytes, struct elf_progra
 
 	if (why)
 		return why;
-	base = h->e_type == ET_DYN ? ELF_BASE : 0;
+	base = h->e_type == ET_DYN ? GMM_PROGRAM_BASE : 0;
 	ph = (const Elf64_Phdr *)(image + h->e_phoff);
 	*p = (struct elf_program){.entry = h->e_entry + base, .n_phdr = h->e_phnum};
 	for (unsigned i = 0; i < h->e_phnum; i++) {

@@ -3,13 +3,10 @@
 #ifndef GUEST_KERNEL_ELF_H
 #define GUEST_KERNEL_ELF_H
 
+#include <guestmm/abi.h>
 #include <stdint.h>
 
 #define ELF_MAX_SEGMENTS 32
-/* Programs live in [4 KiB * 16, ELF_USER_END); position-independent ones are put at ELF_BASE. */
-#define ELF_USER_START UINT64_C(0x10000)
-#define ELF_USER_END   UINT64_C(0x7ffffffff000)
-#define ELF_BASE       UINT64_C(0x555555554000)
 
 struct elf_segment {
 	uint64_t vaddr;	     /* with the base added */

@@ -39,7 +39,7 @@ static struct file good(void)
 				{.p_type = PT_LOAD,
 				 .p_flags = PF_R | PF_W,
 				 .p_offset = offsetof(struct file, data),
-				 .p_vaddr = 0x401000,
+				 .p_vaddr = 0x401000 + offsetof(struct file, data),
 				 .p_paddr = 0x101000,
 				 .p_filesz = 100,
 				 .p_memsz = 5000},
@@ -182,6 +182,46 @@ START_TEST(refuses_programs_that_cannot_run)
 }
 END_TEST
 
+static void refuses_program(const struct file *f, const char *why)
+{
+	error[0] = '\0';
+	ck_assert_int_eq(parse(f, true), 0);
+	ck_assert_int_eq(parse(f, false), -ENOEXEC);
+	ck_assert_msg(strstr(error, why), "'%s' lacks '%s'", error, why);
+}
+
+/* What the guest kernel would refuse, said before it starts. */
+START_TEST(refuses_programs_that_cannot_be_mapped)
+{
+	struct file f = good();
+
+	f.h.e_phoff += 4;
+	ck_assert_int_eq(parse(&f, false), -ENOEXEC);
+	ck_assert_msg(strstr(error, "aligned to 8"), "%s", error);
+	f = good();
+	f.p[1].p_vaddr++;
+	refuses_program(&f, "segment 1 lies at");
+	f = good();
+	f.p[1].p_vaddr -= 0x1000;
+	f.p[1].p_paddr = 0x200000;
+	refuses_program(&f, "in the last page");
+	f = good();
+	f.p[0].p_vaddr += 0x4000;
+	f.h.e_entry += 0x4000;
+	refuses_program(&f, "begins before");
+	f = good();
+	f.p[0].p_vaddr = 0xf000;
+	f.h.e_entry = 0xf010;
+	refuses_program(&f, "outside");
+	f = good();
+	f.h.e_type = ET_DYN;
+	f.p[1].p_vaddr += UINT64_C(0x7ffffffff000) - UINT64_C(0x555555554000) - 0x402000;
+	refuses_program(&f, "outside");
+	f.p[1].p_vaddr -= 0x2000;
+	ck_assert_int_eq(parse(&f, false), 0);
+}
+END_TEST
+
 START_TEST(refuses_an_entry_that_cannot_run)
 {
 	static const uint64_t entries[] = {0, 0x400040, 0x401000, 0xdeadbeef, UINT64_MAX};
@@ -272,5 +312,6 @@ END_TEST
 
 UNIT_MAIN("elf", takes_a_good_file, refuses_every_truncation, refuses_foreign_headers,
 	  refuses_wild_segments, refuses_overlaps, refuses_programs_that_cannot_run,
-	  refuses_an_entry_that_cannot_run, refuses_too_many_segments, finds_the_pvh_note,
-	  passes_over_other_and_broken_notes, leaves_the_output_alone_on_failure)
+	  refuses_programs_that_cannot_be_mapped, refuses_an_entry_that_cannot_run,
+	  refuses_too_many_segments, finds_the_pvh_note, passes_over_other_and_broken_notes,
+	  leaves_the_output_alone_on_failure)

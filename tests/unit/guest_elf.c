@@ -71,8 +71,8 @@ START_TEST(position_independent_ones_get_a_base)
 	image.i.ph[0].p_vaddr = 0;
 	image.i.ph[2].p_vaddr = 0x2010;
 	ck_assert_int_eq(parse(&p), 0);
-	ck_assert_uint_eq(p.entry, ELF_BASE + 0x800);
-	ck_assert_uint_eq(p.segments[1].vaddr, ELF_BASE + 0x2010);
+	ck_assert_uint_eq(p.entry, GMM_PROGRAM_BASE + 0x800);
+	ck_assert_uint_eq(p.segments[1].vaddr, GMM_PROGRAM_BASE + 0x2010);
 }
 END_TEST
 
@@ -111,7 +111,7 @@ START_TEST(refuses_bad_ones)
 	REFUSES(image.i.ph[2].p_vaddr = 0xffffffff80200010);
 	REFUSES(image.i.ph[2].p_vaddr = UINT64_MAX - 0xfef);
 	REFUSES(image.i.ph[2].p_memsz = UINT64_MAX);
-	REFUSES(image.i.ph[2].p_memsz = ELF_USER_END);
+	REFUSES(image.i.ph[2].p_memsz = GMM_PROGRAM_END);
 	REFUSES(image.i.ph[0].p_vaddr = 0x403000);
 }
 END_TEST
@@ -141,8 +141,8 @@ START_TEST(random_headers)
 			ck_assert(g->offset <= IMAGE_BYTES &&
 				  g->file_bytes <= IMAGE_BYTES - g->offset);
 			ck_assert(g->file_bytes <= g->memory_bytes);
-			ck_assert(g->vaddr >= ELF_USER_START && g->vaddr / 4096 * 4096 >= last);
-			ck_assert(g->memory_bytes <= ELF_USER_END - g->vaddr);
+			ck_assert(g->vaddr >= GMM_PROGRAM_START && g->vaddr / 4096 * 4096 >= last);
+			ck_assert(g->memory_bytes <= GMM_PROGRAM_END - g->vaddr);
 			last = (g->vaddr + g->memory_bytes + 4095) / 4096 * 4096;
 		}
 	}

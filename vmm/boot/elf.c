@@ -8,15 +8,14 @@
 
 #include <elf.h>
 #include <errno.h>
+#include <guestmm/abi.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #define XEN_ELFNOTE_PHYS32_ENTRY 18
-
-/* User addresses end here; so does what bundled kernels load as a program. */
-#define USER_END UINT64_C(0x7ffffffff000)
+#define PAGE			 UINT64_C(4096)
 
 struct reader {
 	const uint8_t *file;
@@ -45,7 +44,7 @@ bool elf_is(const void *file, size_t bytes)
 	return bytes >= SELFMAG && memcmp(file, ELFMAG, SELFMAG) == 0;
 }
 
-static int check_header(const struct reader *r, const Elf64_Ehdr *h)
+static int check_header(const struct reader *r, const Elf64_Ehdr *h, bool kernel)
 {
 	if (h->e_ident[EI_CLASS] != ELFCLASS64 || h->e_ident[EI_DATA] != ELFDATA2LSB)
 		return wrong(r, "it is not a 64-bit little-endian ELF file");
@@ -61,6 +60,8 @@ static int check_header(const struct reader *r, const Elf64_Ehdr *h)
 	if (h->e_phentsize != sizeof(Elf64_Phdr))
 		return wrong(r, "its program headers are %u bytes each, not %zu", h->e_phentsize,
 			     sizeof(Elf64_Phdr));
+	if (!kernel && h->e_phoff % 8)
+		return wrong(r, "its program headers are not aligned to 8 bytes");
 	if (!within(r, h->e_phoff, (uint64_t)h->e_phnum * sizeof(Elf64_Phdr)))
 		return wrong(r, "it is truncated: its program headers lie past its end");
 	return 0;
@@ -71,7 +72,7 @@ static bool overlap(uint64_t a, uint64_t a_bytes, uint64_t b, uint64_t b_bytes)
 	return a < b + b_bytes && b < a + a_bytes;
 }
 
-static int check_segment(const struct reader *r, unsigned i, const Elf64_Phdr *p, bool kernel)
+static int check_segment(const struct reader *r, unsigned i, const Elf64_Phdr *p)
 {
 	if (p->p_filesz > p->p_memsz)
 		return wrong(r, "segment %u has more bytes in the file than in memory", i);
@@ -82,9 +83,33 @@ static int check_segment(const struct reader *r, unsigned i, const Elf64_Phdr *p
 			     r->bytes);
 	if (p->p_vaddr > UINT64_MAX - p->p_memsz || p->p_paddr > UINT64_MAX - p->p_memsz)
 		return wrong(r, "segment %u wraps around the end of memory", i);
-	if (!kernel && p->p_vaddr + p->p_memsz > USER_END)
+	return 0;
+}
+
+/* What the bundled kernel asks of programs beyond that: it maps them by pages of the file. */
+static int check_program_segment(const struct reader *r, unsigned i, const Elf64_Phdr *p,
+				 const struct elf_image *image)
+{
+	uint64_t base = image->position_independent ? GMM_PROGRAM_BASE : 0;
+	uint64_t start = p->p_vaddr + base, last_end = 0;
+
+	if (image->n_segments) {
+		const struct elf_segment *last = &image->segments[image->n_segments - 1];
+
+		last_end = (last->vaddr + last->memory_bytes + PAGE - 1) / PAGE * PAGE;
+	}
+	if (p->p_vaddr > GMM_PROGRAM_END || start < GMM_PROGRAM_START || start > GMM_PROGRAM_END ||
+	    p->p_memsz > GMM_PROGRAM_END - start)
 		return wrong(r, "segment %u at %#" PRIx64 " lies outside what a program may use", i,
 			     (uint64_t)p->p_vaddr);
+	if (p->p_offset % PAGE != p->p_vaddr % PAGE)
+		return wrong(r,
+			     "segment %u lies at %#" PRIx64 " of a page in memory, at %#" PRIx64
+			     " in the file",
+			     i, (uint64_t)p->p_vaddr % PAGE, (uint64_t)p->p_offset % PAGE);
+	if (p->p_vaddr < last_end)
+		return wrong(r, "segment %u begins before or in the last page of the one before",
+			     i);
 	return 0;
 }
 
@@ -114,13 +139,15 @@ static int add_segment(const struct reader *r, unsigned i, const Elf64_Phdr *p, 
 		.write = p->p_flags & PF_W,
 		.exec = p->p_flags & PF_X,
 	};
-	int rc = check_segment(r, i, p, kernel);
+	int rc = check_segment(r, i, p);
 
 	if (rc || p->p_memsz == 0)
 		return rc;
 	if (image->n_segments == ELF_MAX_SEGMENTS)
 		return wrong(r, "it has more than %d segments", ELF_MAX_SEGMENTS);
 	rc = check_overlaps(r, image, &s, kernel);
+	if (!rc && !kernel)
+		rc = check_program_segment(r, i, p, image);
 	if (!rc)
 		image->segments[image->n_segments++] = s;
 	return rc;
@@ -202,7 +229,7 @@ int elf_parse(const void *file, size_t bytes, bool kernel, struct elf_image *out
 	if (bytes < sizeof(h))
 		return wrong(&r, "it is truncated: %zu bytes are less than an ELF header", bytes);
 	memcpy(&h, file, sizeof(h));
-	rc = check_header(&r, &h);
+	rc = check_header(&r, &h, kernel);
 	if (rc)
 		return rc;
 	image.entry = h.e_entry;
