@@ -277,11 +277,11 @@ static unsigned dispatch_settle(struct gmm_space *s)
 	return reaped;
 }
 
-/* Who was just served goes first, for he may need this thread's CPU: reclaim, where there is
- * something to do and nobody waits for a frame, has its turn in the next dispatch. */
+/* Who was just served goes first, for he may need this thread's CPU: reclaim that may wait has its
+ * turn in the next dispatch. */
 static bool dispatch_defers(struct gmm_space *s)
 {
-	s->deferred = s->has_served && !s->deferred && !s->n_waiting && reclaim_has_work(s);
+	s->deferred = s->has_served && !s->deferred && reclaim_may_wait(s);
 	return s->deferred;
 }
 

@@ -21,7 +21,7 @@
 #define RECLAIM_BATCH	       32u  /* victims asked for at once */
 #define RECLAIM_ROUND	       256u /* victims for one call: faults are looked at in between */
 #define RECLAIM_WRITE_BATCH    128u /* pages for one submission */
-#define RECLAIM_STEP	       16u  /* pages for one call while faults come: some 30 us */
+#define RECLAIM_STEP	       16u  /* pages for one call at a gentle pace: some 30 us */
 #define RECLAIM_QUIET_NS       UINT64_C(10000000) /* nobody faulted for so long */
 #define RECLAIM_STAGED_MAX     1024u
 #define RECLAIM_BACKOFF_MIN_NS UINT64_C(20000000)
@@ -496,11 +496,28 @@ static uint64_t reclaim_to_write(struct gmm_space *s, const struct gmm_watermark
 	return n;
 }
 
-bool reclaim_has_work(struct gmm_space *s)
+/* How much at a time. */
+enum reclaim_pace {
+	PACE_IDLE,   /* nobody faults: whatever the disk takes */
+	PACE_GENTLE, /* a fault may wait for a step, or a vCPU for this thread's CPU */
+	PACE_URGENT, /* frames are short, or the limit is not met */
+};
+
+static enum reclaim_pace reclaim_pace(const struct gmm_space *s, const struct gmm_watermarks *m)
+{
+	if (now_ns() - s->fault_ns > RECLAIM_QUIET_NS)
+		return PACE_IDLE;
+	if (s->n_waiting || pool_excess(s->pool) || space_free_frames(s) < m->high)
+		return PACE_URGENT;
+	return PACE_GENTLE;
+}
+
+bool reclaim_may_wait(struct gmm_space *s)
 {
 	struct gmm_watermarks m = reclaim_marks(s);
 
-	return s->policy && (reclaim_need(s, &m) || reclaim_to_write(s, &m));
+	return s->policy && reclaim_pace(s, &m) != PACE_URGENT &&
+	       (reclaim_need(s, &m) || reclaim_to_write(s, &m));
 }
 
 static void reclaim_meet_limit(struct gmm_space *s)
@@ -537,20 +554,24 @@ static unsigned reclaim_evict_round(struct gmm_space *s, uint64_t need, unsigned
 	return left;
 }
 
-static uint32_t reclaim_max_writes(const struct gmm_space *s, bool quiet)
+static uint32_t reclaim_max_writes(enum reclaim_pace pace)
 {
-	if (quiet)
+	switch (pace) {
+	case PACE_IDLE:
 		return SPACE_WRITES_IDLE;
-	return s->n_waiting || pool_excess(s->pool) ? SPACE_WRITES_SHORT : SPACE_WRITES_FEW;
+	case PACE_GENTLE:
+		return SPACE_WRITES_FEW;
+	case PACE_URGENT:
+		break;
+	}
+	return SPACE_WRITES_SHORT;
 }
 
 bool reclaim_balance(struct gmm_space *s)
 {
 	struct gmm_watermarks m = reclaim_marks(s);
 	uint64_t need, n_write;
-	/* Guests touch absent pages, and none waits for a frame: each step is short, for a
-	 * fault may wait for it, or a vCPU for this thread's CPU. */
-	bool quiet = now_ns() - s->fault_ns > RECLAIM_QUIET_NS, busy = !quiet && !s->n_waiting;
+	enum reclaim_pace pace = reclaim_pace(s, &m);
 	unsigned left = 0, written = 0;
 
 	if (!s->policy)
@@ -569,7 +590,8 @@ bool reclaim_balance(struct gmm_space *s)
 		need = clamp(need, 0, RECLAIM_PROBE);
 	}
 	if (need)
-		left = reclaim_evict_round(s, need, busy ? RECLAIM_STEP : RECLAIM_ROUND);
+		left = reclaim_evict_round(s, need,
+					   pace == PACE_GENTLE ? RECLAIM_STEP : RECLAIM_ROUND);
 	if (!s->store) {
 		if (s->n_staged) {
 			reclaim_return_staged(s);
@@ -577,11 +599,11 @@ bool reclaim_balance(struct gmm_space *s)
 		}
 		return false;
 	}
-	if (busy && left)
+	if (pace == PACE_GENTLE && left)
 		return true;
-	s->transfers.max_writes = reclaim_max_writes(s, quiet);
+	s->transfers.max_writes = reclaim_max_writes(pace);
 	n_write = s->block.blocked ? 1 : reclaim_to_write(s, &m);
-	if (busy && n_write > RECLAIM_STEP)
+	if (pace == PACE_GENTLE && n_write > RECLAIM_STEP)
 		n_write = RECLAIM_STEP;
 	while (n_write > written) {
 		unsigned now = reclaim_write(s, n_write - written);
@@ -592,5 +614,6 @@ bool reclaim_balance(struct gmm_space *s)
 	}
 	reclaim_meet_limit(s);
 	reclaim_hand_over(s, &m);
-	return (left > 0 && reclaim_need(s, &m) > 0) || (busy && written == RECLAIM_STEP);
+	return (left > 0 && reclaim_need(s, &m) > 0) ||
+	       (pace == PACE_GENTLE && written == RECLAIM_STEP);
 }

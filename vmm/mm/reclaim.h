@@ -8,8 +8,8 @@
  * True: more is left to do at once. */
 bool reclaim_balance(struct gmm_space *s);
 
-/* Would it take or write anything now? */
-bool reclaim_has_work(struct gmm_space *s);
+/* It has something to take or to write, and nothing is lost if it does so a little later. */
+bool reclaim_may_wait(struct gmm_space *s);
 
 /* Pages that it would take now, and how many of them were found elsewhere. */
 uint64_t reclaim_wants(struct gmm_space *s);

@@ -26,8 +26,7 @@
 
 #define SPACE_TRANSFERS 2048u
 /* Transfers that writes may have, reads find the rest. While guests fault, few: a read may come to
- * wait behind all of them. Somebody waits for a frame, or the limit is not met: what a disk does in
- * half a millisecond. */
+ * wait behind all of them. Where frames are short: what a disk does in half a millisecond. */
 #define SPACE_WRITES_FEW   16u
 #define SPACE_WRITES_SHORT 128u
 #define SPACE_WRITES_IDLE  1024u
