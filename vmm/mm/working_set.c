@@ -417,11 +417,12 @@ void working_set_tick(struct gmm_space *s)
 {
 	struct working_set *ws = &s->ws;
 	unsigned n_looks;
-	uint64_t now;
+	uint64_t now, began;
 	bool more;
 
 	if (!ws->n_to_look || (now = now_ns()) < ws->tick_ns)
 		return;
+	began = cpu_ns();
 	ws_fill_budget(ws, now);
 	curve_advance(&ws->curve, now);
 	if (ws->n_used > WS_SAMPLE)
@@ -435,7 +436,7 @@ void working_set_tick(struct gmm_space *s)
 	}
 	if (more)
 		ws->n_to_look = ws->n;
-	ws_pay(ws, now_ns() - now + ws_wake_ns(ws));
+	ws_pay(ws, cpu_ns() - began + ws_wake_ns(ws));
 	ws->tick_ns = now + ws_next_in_ns(ws);
 }
 
