@@ -72,6 +72,9 @@ test_other_options()
 	usage_error 'neither auto, same, spin' run --fault-cpu off hello
 	usage_error 'neither auto, same, spin' run --fault-cpu 99999 hello
 	usage_error 'neither on nor off' run --working-set perhaps hello
+	for option in swap stats control trace kernel initrd; do
+		usage_error "--$option: the name is empty" run --$option '' hello
+	done
 	usage_error 'cannot give up all' run -m 64M -b 64M hello
 	usage_error 'neither move nor copy' run --engine steam hello
 	usage_error 'no policy .*twogen' run --policy magic hello

@@ -4,6 +4,7 @@
 #include <argp.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -272,38 +273,47 @@ static error_t read_file(char *text, struct run_options *o)
 }
 
 /* The plain options: a string each. */
-static const char **string_option(struct run_options *o, int key)
+static const struct string_option {
+	int key;
+	const char *name;
+	size_t at; /* in struct run_options */
+	bool may_be_empty;
+} string_options[] = {
+	{'s', "swap", offsetof(struct run_options, swap), false},
+	{OPT_STATS, "stats", offsetof(struct run_options, stats), false},
+	{OPT_CONTROL, "control", offsetof(struct run_options, control), false},
+	{OPT_TRACE, "trace", offsetof(struct run_options, trace), false},
+	{OPT_KERNEL, "kernel", offsetof(struct run_options, kernel), false},
+	{OPT_INITRD, "initrd", offsetof(struct run_options, initrd), false},
+	{OPT_CMDLINE, "cmdline", offsetof(struct run_options, cmdline), true},
+};
+
+static const struct string_option *find_string_option(int key)
 {
-	switch (key) {
-	case 's':
-		return &o->swap;
-	case OPT_STATS:
-		return &o->stats;
-	case OPT_CONTROL:
-		return &o->control;
-	case OPT_TRACE:
-		return &o->trace;
-	case OPT_KERNEL:
-		return &o->kernel;
-	case OPT_INITRD:
-		return &o->initrd;
-	case OPT_CMDLINE:
-		return &o->cmdline;
-	default:
-		return NULL;
-	}
+	for (size_t i = 0; i < sizeof(string_options) / sizeof(string_options[0]); i++)
+		if (string_options[i].key == key)
+			return &string_options[i];
+	return NULL;
+}
+
+static error_t read_string(const struct string_option *option, const char *text,
+			   struct run_options *o)
+{
+	if (!*text && !option->may_be_empty)
+		return wrong("--%s: the name is empty: give one, or leave the option out.",
+			     option->name);
+	memcpy((char *)o + option->at, &text, sizeof(text));
+	return 0;
 }
 
 static error_t parse_option(int key, char *arg, struct argp_state *state)
 {
 	struct parse *p = state->input;
 	struct run_options *o = p->o;
-	const char **string = string_option(o, key);
+	const struct string_option *string = find_string_option(key);
 
-	if (string) {
-		*string = arg;
-		return 0;
-	}
+	if (string)
+		return read_string(string, arg, o);
 	switch (key) {
 	case 'm':
 		return read_size("--memory", arg, &o->memory_bytes);
@@ -365,12 +375,12 @@ static int check(const struct parse *p)
 			     o->limit_bytes >> 10, o->memory_bytes >> 10);
 	if (o->limit_bytes < GMM_POOL_MIN_BYTES)
 		return wrong("--%s: %" PRIu64 " KiB are below the floor of %" PRIu64
-			     " KiB that a guest needs to get on at all.",
+			     " KiB that a guest needs to get on at all: raise it.",
 			     p->has_limit ? "limit" : "memory", o->limit_bytes >> 10,
 			     (uint64_t)GMM_POOL_MIN_BYTES >> 10);
 	if (o->balloon == BALLOON_SIZE && o->balloon_bytes >= o->memory_bytes)
 		return wrong("--balloon: the guest cannot give up all its memory (%" PRIu64
-			     " KiB).",
+			     " KiB): ask for less.",
 			     o->memory_bytes >> 10);
 	return 0;
 }
