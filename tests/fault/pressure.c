@@ -132,6 +132,82 @@ START_TEST(reclaim_leaves_frames_for_first_touches)
 }
 END_TEST
 
+struct toucher {
+	struct vm *vm;
+	uint64_t page;
+	pthread_t thread;
+	atomic_bool done;
+};
+
+static void *touch_one(void *arg)
+{
+	struct toucher *t = arg;
+
+	*vm_word(t->vm, t->page) = t->page + 1;
+	t->done = true;
+	return NULL;
+}
+
+static uint64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+/* Dispatches by hand until a fault is served, and once more. How much left by the first dispatch
+ * that served it, and by the other one. False: it took so long that nobody counts as faulting any
+ * more. */
+static bool fault_beside_reclaim(struct vm *vm, uint64_t page, uint64_t *first, uint64_t *second)
+{
+	struct toucher t = {.vm = vm, .page = page};
+	uint64_t touches = vm_stats(vm).faults.demand_zero, begun, tries = 1000;
+
+	gmm_space_dispatch(vm->space); /* whatever was put off before */
+	pthread_create(&t.thread, NULL, touch_one, &t);
+	sleep_ms(5);
+	do {
+		begun = now_ms();
+		*first = vm_stats(vm).reclaim.evicted;
+		gmm_space_dispatch(vm->space);
+	} while (--tries && vm_stats(vm).faults.demand_zero == touches);
+	*second = vm_stats(vm).reclaim.evicted;
+	*first = *second - *first;
+	gmm_space_dispatch(vm->space);
+	*second = vm_stats(vm).reclaim.evicted - *second;
+	begun = now_ms() - begun;
+	while (!t.done) /* its page may have left again */
+		gmm_space_dispatch(vm->space);
+	pthread_join(t.thread, NULL);
+	return tries && begun < 5;
+}
+
+/* Asked for memory, with frames enough: whoever is served goes first, and then little is taken at a
+ * time. */
+START_TEST(reclaim_ahead_of_need_lets_faults_by)
+{
+	struct vm *vm = vm_new(engines[_i], NULL, 32, 32, 64);
+	uint64_t first = 0, second = 0, n_seen = 0, n_left = 0;
+
+	for (uint64_t i = 0; i < PAGES(16); i++) /* in no order: no huge pages */
+		*vm_word(vm, i * 1021 % PAGES(16)) = i;
+	vm->worker = gmm_worker_free(vm->worker);
+	for (uint64_t i = 0; i < 100 && n_seen < 10; i++) {
+		ck_assert_int_eq(gmm_space_reclaim(vm->space, PAGES(8)), 0);
+		if (!fault_beside_reclaim(vm, PAGES(16) + i * 1021 % 1024 * 4, &first, &second))
+			continue;
+		n_seen++;
+		n_left += second;
+		ck_assert_uint_eq(first, 0);
+		ck_assert_uint_le(second, 16);
+	}
+	ck_assert_uint_gt(n_seen, 0);
+	ck_assert_uint_gt(n_left, 0);
+	vm_free(vm, true);
+}
+END_TEST
+
 START_TEST(a_host_short_of_memory_costs_no_page)
 {
 	struct vm *vm = vm_new(engines[_i], NULL, 16, 16, 32);
@@ -201,5 +277,6 @@ END_TEST
 UNIT_MAIN_LOOP("pressure", N_ENGINES, 60, a_store_that_heals_is_found_out,
 	       a_blocked_store_costs_no_cpu_while_nothing_is_needed,
 	       reclaim_takes_all_that_it_was_asked_for, reclaim_takes_no_more_than_was_there,
-	       reclaim_leaves_frames_for_first_touches, a_host_short_of_memory_costs_no_page,
-	       spaces_on_a_pool_share_what_may_be_held, held_pages_are_passed_by)
+	       reclaim_leaves_frames_for_first_touches, reclaim_ahead_of_need_lets_faults_by,
+	       a_host_short_of_memory_costs_no_page, spaces_on_a_pool_share_what_may_be_held,
+	       held_pages_are_passed_by)
