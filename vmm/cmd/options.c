@@ -274,18 +274,18 @@ static error_t read_file(char *text, struct run_options *o)
 
 /* The plain options: a string each. */
 static const struct string_option {
-	int key;
 	const char *name;
 	size_t at; /* in struct run_options */
+	int key;
 	bool may_be_empty;
 } string_options[] = {
-	{'s', "swap", offsetof(struct run_options, swap), false},
-	{OPT_STATS, "stats", offsetof(struct run_options, stats), false},
-	{OPT_CONTROL, "control", offsetof(struct run_options, control), false},
-	{OPT_TRACE, "trace", offsetof(struct run_options, trace), false},
-	{OPT_KERNEL, "kernel", offsetof(struct run_options, kernel), false},
-	{OPT_INITRD, "initrd", offsetof(struct run_options, initrd), false},
-	{OPT_CMDLINE, "cmdline", offsetof(struct run_options, cmdline), true},
+	{"swap", offsetof(struct run_options, swap), 's', false},
+	{"stats", offsetof(struct run_options, stats), OPT_STATS, false},
+	{"control", offsetof(struct run_options, control), OPT_CONTROL, false},
+	{"trace", offsetof(struct run_options, trace), OPT_TRACE, false},
+	{"kernel", offsetof(struct run_options, kernel), OPT_KERNEL, false},
+	{"initrd", offsetof(struct run_options, initrd), OPT_INITRD, false},
+	{"cmdline", offsetof(struct run_options, cmdline), OPT_CMDLINE, true},
 };
 
 static const struct string_option *find_string_option(int key)
