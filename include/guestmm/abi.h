@@ -27,32 +27,32 @@
 
 #include <stdint.h>
 
-#define GMM_BOOT_MAGIC	 UINT64_C(0x31746f6f626d6d67) /* "gmmboot1" */
-#define GMM_DIRECT_MAP	 UINT64_C(0xffff800000000000)
-#define GMM_STACKS	 UINT64_C(0xfffff00000000000)
+#define GMM_BOOT_MAGIC UINT64_C(0x31746f6f626d6d67) /* "gmmboot1" */
+#define GMM_DIRECT_MAP UINT64_C(0xffff800000000000)
+#define GMM_STACKS UINT64_C(0xfffff00000000000)
 #define GMM_STACK_STRIDE UINT64_C(0x10000)
 
 /* RAM leaves this hole free for devices, as on a PC. */
 #define GMM_MMIO_HOLE_START UINT64_C(0xc0000000)  /* 3 GiB */
-#define GMM_MMIO_HOLE_END   UINT64_C(0x100000000) /* 4 GiB */
+#define GMM_MMIO_HOLE_END UINT64_C(0x100000000) /* 4 GiB */
 
-#define GMM_MAX_CPUS	    64
-#define GMM_MAX_RANGES	    8
-#define GMM_MAX_FILES	    8
+#define GMM_MAX_CPUS 64
+#define GMM_MAX_RANGES 8
+#define GMM_MAX_FILES 8
 #define GMM_FILE_NAME_BYTES 64
 
 /* Where the bundled kernel lets programs be: [START, END), position-independent ones from BASE on.
  * The VMM refuses files that want to be elsewhere before the guest starts. */
 #define GMM_PROGRAM_START UINT64_C(0x10000)
-#define GMM_PROGRAM_END	  UINT64_C(0x7ffffffff000)
-#define GMM_PROGRAM_BASE  UINT64_C(0x555555554000)
+#define GMM_PROGRAM_END UINT64_C(0x7ffffffff000)
+#define GMM_PROGRAM_BASE UINT64_C(0x555555554000)
 
 #define GMM_BOOT_HOSTCALLS (1u << 0) /* the hostcall port is there */
-/* The VMM has laid a gmm_frames block (<guestmm/frames.h>) at frames_gpa, outside RAM, in which
- * frame i is guest frame i; what is no RAM, the first page and `used` are claimed in it, all else
- * is free. A kernel that takes its frames from it says so by GMM_HC_SHARE and does without
- * GMM_VECTOR_DOORBELL from then on: the VMM takes what is free by itself. A frame that the kernel
- * puts back must have no content that it still needs. One that does not use it may ignore it. */
+/* The VMM has laid a gmm_frames block (<guestmm/frames.h>) at frames_gpa, outside RAM, in which frame i
+ * is guest frame i; what is no RAM, the first page and `used` are claimed in it, all else is free. A
+ * kernel that takes its frames from it says so by GMM_HC_SHARE and does without GMM_VECTOR_DOORBELL
+ * from then on: the VMM takes what is free by itself. A frame that the kernel puts back must have no
+ * content that it still needs. One that does not use it may ignore it. */
 #define GMM_BOOT_FRAMES (1u << 1)
 
 struct gmm_boot_range {
@@ -75,16 +75,15 @@ struct gmm_boot_info {
 	uint32_t n_ranges;
 	uint32_t n_files;
 	uint32_t argc;
-	uint64_t args_gpa; /* argc NUL-terminated strings, one after the other */
+	uint64_t args_gpa;   /* argc NUL-terminated strings, one after the other */
 	uint64_t args_bytes;
-	uint64_t program_gpa;	/* 4 KiB-aligned image of a static ELF program; */
+	uint64_t program_gpa; /* 4 KiB-aligned image of a static ELF program; */
 	uint64_t program_bytes; /* 0: a bundled program, named by args[0] */
 	uint64_t tsc_khz;
-	uint64_t shared_gpa;	      /* struct gmm_shared, one page */
-	uint64_t page_tables;	      /* CR3 at entry */
+	uint64_t shared_gpa;  /* struct gmm_shared, one page */
+	uint64_t page_tables; /* CR3 at entry */
 	struct gmm_boot_range kernel; /* the kernel's image as loaded */
-	struct gmm_boot_range
-		used; /* all that the VMM laid down: image, tables, stacks, args, program */
+	struct gmm_boot_range used;   /* all that the VMM laid down: image, tables, stacks, args, program */
 	struct gmm_boot_range ranges[GMM_MAX_RANGES]; /* RAM, ascending */
 	struct gmm_boot_file files[GMM_MAX_FILES];
 	uint64_t random_seed[2];
@@ -96,9 +95,8 @@ struct gmm_boot_info {
 struct gmm_shared {
 	/* Pages that the guest is asked to give up in all. When it changes, the
 	 * VMM raises vector GMM_VECTOR_DOORBELL on vCPU 0.
-	 * After GMM_HC_SHARE: pages that the VMM would take, if they were free; no vector is
-	 * raised. A kernel that has frames to free and waits for more of them frees those it has.
-	 */
+	 * After GMM_HC_SHARE: pages that the VMM would take, if they were free; no vector is raised.
+	 * A kernel that has frames to free and waits for more of them frees those it has. */
 	uint64_t balloon_target_pages;
 	/* What the guest has given up, as the VMM counts it. */
 	uint64_t balloon_pages;
@@ -141,9 +139,9 @@ enum gmm_hostcall {
 	GMM_HC_OOM = 7,
 	/* Fault counts for the VMM's statistics: RDI minor, RSI major, RCX invalid. */
 	GMM_HC_FAULT_COUNTS = 8,
-	/* All frames come from the block at frames_gpa: the VMM may take free ones from now on.
-	 * Once. Returns 0; -ENOSYS: there is no block; -EEXIST: said before; -ENOMEM: the block is
-	 * the guest's alone, the balloon works by page list. */
+	/* All frames come from the block at frames_gpa: the VMM may take free ones from now on. Once.
+	 * Returns 0; -ENOSYS: there is no block; -EEXIST: said before; -ENOMEM: the block is the
+	 * guest's alone, the balloon works by page list. */
 	GMM_HC_SHARE = 9,
 	GMM_HC_N
 };
@@ -178,7 +176,7 @@ struct gmm_fault_counts {
 /* Port that ends a guest under QEMU (`-device isa-debug-exit,iobase=0x501`): writing v
  * makes QEMU exit with status (v << 1) | 1. */
 #define GMM_QEMU_EXIT_PORT 0x0501
-#define GMM_SERIAL_PORT	   0x03f8
+#define GMM_SERIAL_PORT 0x03f8
 
 #if defined(__cplusplus)
 #define GMM_ABI_ASSERT(e, why) static_assert(e, why)

@@ -20,26 +20,15 @@
 #include "lib/floor_uffd.h"
 #include "lib/harness.h"
 #include "lib/placement.h"
+#include "vmm/mm/pagemap.h"
 
 #define N_PAGES	      16384u
 #define N_PAGES_QUICK 1024u
 #define APART	      2u /* every other page is written */
 
-#ifndef UFFD_FEATURE_WP_ASYNC /* Linux 6.7, as PAGEMAP_SCAN; older headers lack them */
+#ifndef UFFD_FEATURE_WP_ASYNC /* Linux 6.7; older headers lack it */
 #define UFFD_FEATURE_WP_ASYNC (1 << 15)
 #endif
-
-struct scan_region {
-	uint64_t start, end, categories;
-};
-
-struct scan {
-	uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
-	uint64_t category_inverted, category_mask, category_anyof_mask, return_mask;
-};
-
-#define SCAN		_IOWR('f', 16, struct scan)
-#define SCAN_IS_WRITTEN (UINT64_C(1) << 1)
 
 /* Guest memory that is there and was written, and the order in which pages leave. */
 struct memory {
@@ -144,17 +133,17 @@ static void protect(int fd, char *page)
 
 static bool is_written(int pagemap, const char *page)
 {
-	struct scan_region found;
-	struct scan scan = {
+	struct pagemap_region found;
+	struct pagemap_scan scan = {
 		.size = sizeof(scan),
 		.start = (uintptr_t)page,
 		.end = (uintptr_t)page + BARE_PAGE,
 		.vec = (uintptr_t)&found,
 		.vec_len = 1,
-		.category_mask = SCAN_IS_WRITTEN,
-		.return_mask = SCAN_IS_WRITTEN,
+		.category_mask = PAGEMAP_WRITTEN,
+		.return_mask = PAGEMAP_WRITTEN,
 	};
-	int n = ioctl(pagemap, SCAN, &scan);
+	int n = ioctl(pagemap, PAGEMAP_SCAN_IOCTL, &scan);
 
 	if (n < 0)
 		bench_die("PAGEMAP_SCAN: %s", strerror(errno));

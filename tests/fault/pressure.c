@@ -164,7 +164,6 @@ static bool fault_beside_reclaim(struct vm *vm, uint64_t page, uint64_t *first, 
 	struct toucher t = {.vm = vm, .page = page};
 	uint64_t touches = vm_stats(vm).faults.demand_zero, begun, tries = 1000;
 
-	gmm_space_dispatch(vm->space); /* whatever was put off before */
 	pthread_create(&t.thread, NULL, touch_one, &t);
 	sleep_ms(5);
 	do {
@@ -177,8 +176,9 @@ static bool fault_beside_reclaim(struct vm *vm, uint64_t page, uint64_t *first, 
 	gmm_space_dispatch(vm->space);
 	*second = vm_stats(vm).reclaim.evicted - *second;
 	begun = now_ms() - begun;
-	while (!t.done) /* its page may have left again */
+	do /* its page may have left again; and nothing stays put off */
 		gmm_space_dispatch(vm->space);
+	while (!t.done);
 	pthread_join(t.thread, NULL);
 	return tries && begun < 5;
 }

@@ -13,6 +13,7 @@
 
 #include "fatal.h"
 #include "fault.h"
+#include "staging.h"
 
 #define HOLD_MAX_BYTES (UINT64_C(64) << 10)
 #define ACCESS_WAIT_NS 1000000 /* a wake-up that was missed costs no more */
@@ -232,12 +233,6 @@ int gmm_space_write(struct gmm_space *s, gmm_gpa gpa, const void *from, size_t b
 
 /* ---- discarding ---- */
 
-static void discard_slot(struct gmm_space *s, uint64_t slot)
-{
-	if (slot != GMM_SLOT_NONE && s->store)
-		s->store->ops->release(s->store, &slot, 1);
-}
-
 static void discard_evicting(struct gmm_space *s, bay_slot slot)
 {
 	struct bay_entry *e = &s->bay.entries[slot];
@@ -246,7 +241,7 @@ static void discard_evicting(struct gmm_space *s, bay_slot slot)
 		s->transfers.all[e->transfer].discard = 1; /* its end frees slot and frame */
 		return;
 	}
-	fault_unstage(s, slot);
+	staging_remove(s, slot);
 	bay_put_dirty(&s->bay, slot);
 }
 
@@ -286,7 +281,7 @@ bool access_discard(struct gmm_space *s, page_no p, enum gmm_page_state to)
 	case GMM_PAGE_RESIDENT:
 		if (page_holds(w) || !working_set_return(s, p) || !discard_frames(s, p, 1))
 			return false;
-		discard_slot(s, page_payload(w));
+		space_release_slot(s, page_payload(w));
 		if (s->policy)
 			s->policy_ops->remove(s->policy, p);
 		break;
@@ -294,7 +289,7 @@ bool access_discard(struct gmm_space *s, page_no p, enum gmm_page_state to)
 		discard_evicting(s, (bay_slot)page_payload(w));
 		break;
 	case GMM_PAGE_SWAPPED:
-		discard_slot(s, page_payload(w));
+		space_release_slot(s, page_payload(w));
 		break;
 	case GMM_PAGE_POISONED:
 		if (engine_unpoison(space_hva(s, p)))
@@ -345,7 +340,7 @@ static uint64_t discard_resident(struct gmm_space *s, page_no p, uint64_t n, uin
 	if (!discard_frames(s, p, n))
 		return 0;
 	for (page_no q = p; n_slots && q < p + n; q++)
-		discard_slot(s, page_payload(space_word(s, q)));
+		space_release_slot(s, page_payload(space_word(s, q)));
 	if (s->policy)
 		gmm_policy_remove_run(s->policy, p, n);
 	page_change_run(&s->pages, p, n, page_make(to, 0));

@@ -360,12 +360,16 @@ unsigned bay_trim(struct bay *b, unsigned n, bool split)
 	return given < n ? given + bay_trim_single(b, n - given, split) : given;
 }
 
-unsigned bay_trim_above(struct bay *b, unsigned keep)
+unsigned bay_trim_above(struct bay *b, unsigned keep, unsigned most)
 {
-	unsigned given = 0, single;
+	unsigned given = 0, n;
 
-	if (bay_n_free(b) >= keep + GMM_HUGE_PAGES)
-		given = bay_huge_trim(b, bay_n_free(b) - keep - (GMM_HUGE_PAGES - 1));
-	single = b->zero.n + b->dirty.n + bay_huge_n_single(b);
-	return single > keep ? given + bay_trim_single(b, single - keep, false) : given;
+	if (bay_n_free(b) >= keep + GMM_HUGE_PAGES) {
+		n = bay_n_free(b) - keep - (GMM_HUGE_PAGES - 1);
+		given = bay_huge_trim(b, n < most ? n : most);
+	}
+	n = b->zero.n + b->dirty.n + bay_huge_n_single(b);
+	n = n > keep ? n - keep : 0;
+	most = given < most ? most - given : 0;
+	return given + bay_trim_single(b, n < most ? n : most, false);
 }

@@ -194,8 +194,8 @@ unsigned bay_scrub(struct bay *b, unsigned n);
  * how many went. */
 unsigned bay_trim(struct bay *b, unsigned n, bool split);
 
-/* Gives what is free beyond `keep` frames back to the host, splits nothing for it, and leaves as
- * many single frames, which are what faults take. Returns how many went. */
-unsigned bay_trim_above(struct bay *b, unsigned keep);
+/* Gives what is free beyond `keep` frames, about `most` of it, back to the host, splits nothing for
+ * it, and leaves as many single frames, which are what faults take. Returns how many went. */
+unsigned bay_trim_above(struct bay *b, unsigned keep, unsigned most);
 
 #endif

@@ -62,7 +62,7 @@ static void clean_give_up(struct gmm_space *s, uint64_t n)
 		if (page_state(w) != GMM_PAGE_RESIDENT || slot == GMM_SLOT_NONE ||
 		    layout_find_page(&s->layout, p)->kind != REGION_RAM)
 			continue;
-		s->store->ops->release(s->store, &slot, 1);
+		space_release_slot(s, slot);
 		page_change(&s->pages, p, w, page_with_payload(w, GMM_SLOT_NONE));
 		n--;
 	}

@@ -15,6 +15,7 @@
 #include "read.h"
 #include "reclaim.h"
 #include "space.h"
+#include "writeback.h"
 
 #define DISPATCH_EVENTS_READ  64u
 #define DISPATCH_FDS_READ     8
@@ -40,7 +41,7 @@ static unsigned dispatch_reap_store(struct gmm_space *s, struct gmm_store *st)
 
 		next = io->next;
 		if (x->kind == TRANSFER_WRITE) {
-			reclaim_write_ended(s, x);
+			writeback_ended(s, x);
 			reaped |= REAPED_WRITES;
 			continue;
 		}
@@ -173,7 +174,7 @@ static void dispatch_idle(struct gmm_space *s)
 	dispatch_restock(s, SPACE_RESERVE);
 	if (bay_n_free(&s->bay) > SPACE_RESERVE + s->bay.floor &&
 	    now_ns() - s->served_ns > DISPATCH_DECAY_NS)
-		bay_trim(&s->bay, DISPATCH_SCRUB, false);
+		bay_trim_above(&s->bay, SPACE_RESERVE, DISPATCH_SCRUB);
 	huge_gather(s);
 }
 
@@ -207,7 +208,7 @@ static void dispatch_drain_fd(int fd)
  * later is left alone: it costs a system call, and dispatches are many. */
 static void dispatch_set_timer(struct gmm_space *s)
 {
-	uint64_t blocked = reclaim_blocked_until(s), now = now_ns(), in = 0;
+	uint64_t blocked = writeback_blocked_until(s), now = now_ns(), in = 0;
 	uint64_t watch = working_set_next_ns(s);
 	struct itimerspec t = {0};
 

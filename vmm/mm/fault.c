@@ -10,6 +10,7 @@
 
 #include "fatal.h"
 #include "read.h"
+#include "staging.h"
 #include "trace.h"
 
 #define FAULT_AROUND_MAX 64u /* zero pages for one fault */
@@ -137,21 +138,6 @@ static enum fault_outcome fault_read(struct gmm_space *s, const struct fault *f)
 	return FAULT_STARTED;
 }
 
-void fault_unstage(struct gmm_space *s, bay_slot slot)
-{
-	struct bay_entry *e = &s->bay.entries[slot];
-
-	if (e->prev != BAY_NONE)
-		s->bay.entries[e->prev].next = e->next;
-	else
-		s->staged_head = e->next;
-	if (e->next != BAY_NONE)
-		s->bay.entries[e->next].prev = e->prev;
-	else
-		s->staged_tail = e->prev;
-	s->n_staged--;
-}
-
 /* The content of a slot that a write still reads: the page goes on with a copy. */
 static int fault_rescue_writing(struct gmm_space *s, page_no p, bay_slot slot)
 {
@@ -170,20 +156,10 @@ enum fault_outcome fault_rescue(struct gmm_space *s, page_no p, enum gmm_policy_
 	if (s->bay.entries[slot].stage == BAY_WRITING) {
 		ret = fault_rescue_writing(s, p, slot);
 	} else {
-		fault_unstage(s, slot);
+		staging_remove(s, slot);
 		ret = s->engine.ops->install(&s->engine, space_hva(s, p), slot);
-		if (ret) { /* back to the head of the queue: it is the next to be tried */
-			struct bay_entry *e = &s->bay.entries[slot];
-
-			e->prev = BAY_NONE;
-			e->next = s->staged_head;
-			if (s->staged_head != BAY_NONE)
-				s->bay.entries[s->staged_head].prev = slot;
-			else
-				s->staged_tail = slot;
-			s->staged_head = slot;
-			s->n_staged++;
-		}
+		if (ret)
+			staging_push_first(s, p, slot);
 	}
 	CHECK(ret != -EEXIST, "page %u was mapped behind the library's back", p);
 	if (ret)

@@ -28,7 +28,4 @@ bool fault_is_refault(const struct gmm_space *s, unsigned stamp);
 /* Brings an EVICTING page back. FAULT_WAIT: no frame for the copy that a pinned one needs. */
 enum fault_outcome fault_rescue(struct gmm_space *s, page_no p, enum gmm_policy_why why);
 
-/* Takes a slot out of the staging queue. */
-void fault_unstage(struct gmm_space *s, bay_slot slot);
-
 #endif

@@ -1,26 +1,12 @@
-/* Page maps: see pagemap.h. The structures are those of linux/fs.h, which older headers lack. */
+/* Page maps: see pagemap.h. */
 #include "pagemap.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/ioctl.h>
-#include <stdint.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <guestmm/types.h>
-
-struct pagemap_region {
-	uint64_t start, end, categories;
-};
-
-struct pagemap_scan {
-	uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
-	uint64_t category_inverted, category_mask, category_anyof_mask, return_mask;
-};
-
-#define PAGEMAP_SCAN_IOCTL _IOWR('f', 16, struct pagemap_scan)
-#define PAGEMAP_HUGE	   (UINT64_C(1) << 6) /* PAGE_IS_HUGE */
 
 int pagemap_open(void)
 {

@@ -73,7 +73,7 @@ static void read_lost(struct gmm_space *s, struct transfer *x)
 
 	page_change(&s->pages, p, space_word(s, p), page_make(GMM_PAGE_POISONED, 0));
 	if (x->store == s->store)
-		s->store->ops->release(s->store, &x->io.slot, 1);
+		space_release_slot(s, x->io.slot);
 	space_event(s, GMM_EVENT_POISONED, p, x->io.result, 0);
 	if (x->n_waiters) {
 		s->counters.poison++;
@@ -118,7 +118,7 @@ static void read_installed(struct gmm_space *s, struct transfer *x)
 	uint64_t slot = x->io.slot;
 
 	if (x->store == s->store && (x->discard || !clean_may_keep(s))) {
-		s->store->ops->release(s->store, &slot, 1);
+		space_release_slot(s, slot);
 		slot = GMM_SLOT_NONE;
 	}
 	fault_resident(s, x->page, slot,

@@ -11,24 +11,21 @@
  */
 #include "reclaim.h"
 
-#include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "clean.h"
 #include "fatal.h"
+#include "staging.h"
+#include "writeback.h"
 
-#define RECLAIM_BATCH	       32u  /* victims asked for at once */
-#define RECLAIM_ROUND	       256u /* victims for one call: faults are looked at in between */
-#define RECLAIM_WRITE_BATCH    128u /* pages for one submission */
-#define RECLAIM_STEP	       16u  /* pages for one call at a gentle pace: some 30 us */
-#define RECLAIM_QUIET_NS       UINT64_C(10000000) /* nobody faulted for so long */
-#define RECLAIM_STAGED_MAX     1024u
-#define RECLAIM_BACKOFF_MIN_NS UINT64_C(20000000)
-#define RECLAIM_BACKOFF_MAX_NS UINT64_C(1000000000)
-#define RECLAIM_TOO_BIG_MAX    512u  /* refused in a row: the store is as good as full */
-#define RECLAIM_TRIES	       2048u /* pages looked at for one call: those held go back */
-#define RECLAIM_PROBE	       8u    /* victims to try while the store is blocked */
+#define RECLAIM_BATCH	   32u	/* victims asked for at once */
+#define RECLAIM_ROUND	   256u /* victims for one call: faults are looked at in between */
+#define RECLAIM_STEP	   16u	/* pages for one call at a gentle pace: some 30 us */
+#define RECLAIM_QUIET_NS   UINT64_C(10000000) /* nobody faulted for so long */
+#define RECLAIM_STAGED_MAX 1024u
+#define RECLAIM_TRIES	   2048u /* pages looked at for one call: those held go back */
+#define RECLAIM_PROBE	   8u	 /* victims to try while the store is blocked */
 
 static uint64_t clamp(uint64_t v, uint64_t min, uint64_t max)
 {
@@ -66,40 +63,11 @@ static bool page_is_zero(const char *page)
 	       memcmp(page, page + sizeof(first), GMM_PAGE_BYTES - sizeof(first)) == 0;
 }
 
-static void reclaim_release(struct gmm_space *s, uint64_t slot)
-{
-	if (slot != GMM_SLOT_NONE && s->store)
-		s->store->ops->release(s->store, &slot, 1);
-}
-
 /* Does the store's old copy still have this content? */
 static bool reclaim_is_clean(struct gmm_space *s, uint64_t slot, const char *page)
 {
 	return slot != GMM_SLOT_NONE && s->store && s->store->ops->holds &&
 	       s->store->ops->holds(s->store, slot, page);
-}
-
-static void reclaim_swapped(struct gmm_space *s, page_no p, uint64_t slot)
-{
-	page_word w = page_make(GMM_PAGE_SWAPPED, slot);
-
-	page_change(&s->pages, p, space_word(s, p), page_with_stamp(w, space_stamp(s)));
-}
-
-static void reclaim_stage(struct gmm_space *s, page_no p, bay_slot slot)
-{
-	struct bay_entry *e = &s->bay.entries[slot];
-
-	e->page = p;
-	e->stage = BAY_STAGED;
-	e->next = BAY_NONE;
-	e->prev = s->staged_tail;
-	if (s->staged_tail != BAY_NONE)
-		s->bay.entries[s->staged_tail].next = slot;
-	else
-		s->staged_head = slot;
-	s->staged_tail = slot;
-	s->n_staged++;
 }
 
 /* The page is out of the guest, its content in `slot`: what becomes of it? */
@@ -117,17 +85,17 @@ static void reclaim_extracted(struct gmm_space *s, page_no p, bay_slot slot)
 	working_set_left(s, p);
 	s->counters.evicted++;
 	if (page_is_zero(page)) {
-		reclaim_release(s, old);
+		space_release_slot(s, old);
 		page_change(&s->pages, p, space_word(s, p), page_make(GMM_PAGE_EMPTY, 0));
 		bay_put_zero(&s->bay, slot);
 		s->counters.zero++;
 	} else if (reclaim_is_clean(s, old, page)) {
-		reclaim_swapped(s, p, old);
+		writeback_swapped(s, p, old);
 		bay_put_dirty(&s->bay, slot);
 		s->counters.clean++;
 	} else {
-		reclaim_release(s, old);
-		reclaim_stage(s, p, slot);
+		space_release_slot(s, old);
+		staging_push(s, p, slot);
 	}
 }
 
@@ -148,7 +116,7 @@ static void reclaim_drop(struct gmm_space *s, const struct region *r, page_no p,
 		prefetch_evicted(s, page_flags(space_word(s, p + i)));
 		s->counters.evicted++;
 		s->counters.dropped++;
-		reclaim_swapped(s, p + i, p + i - r->first);
+		writeback_swapped(s, p + i, p + i - r->first);
 		working_set_left(s, p + i);
 	}
 }
@@ -186,7 +154,7 @@ static bool reclaim_block_is_zero(struct gmm_space *s, page_no block, bay_slot f
 		if (!page_is_zero(bay_hva(&s->bay, first + i)))
 			return false;
 	for (page_no p = block; p < block + GMM_HUGE_PAGES; p++) {
-		reclaim_release(s, page_payload(space_word(s, p)));
+		space_release_slot(s, page_payload(space_word(s, p)));
 		s->policy_ops->remove(s->policy, p);
 	}
 	page_change_run(&s->pages, block, GMM_HUGE_PAGES, page_make(GMM_PAGE_EVICTING, first));
@@ -287,160 +255,6 @@ static unsigned reclaim_evict(struct gmm_space *s, unsigned n, unsigned *n_tried
 	return left;
 }
 
-/* Back into the guest: it could not be kept anywhere else. */
-static void reclaim_return(struct gmm_space *s, page_no p, bay_slot slot)
-{
-	s->counters.failed++;
-	if (s->engine.ops->install(&s->engine, space_hva(s, p), slot)) {
-		reclaim_stage(s, p, slot); /* pinned for a moment more: it waits its turn again */
-		return;
-	}
-	page_change(&s->pages, p, space_word(s, p), page_make(GMM_PAGE_RESIDENT, GMM_SLOT_NONE));
-	huge_used(s, p);
-	reclaim_put_back(s, p);
-	space_changed(s);
-}
-
-static void reclaim_blocked(struct gmm_space *s, int error)
-{
-	bool was = s->block.backoff_ns != 0;
-
-	s->block.backoff_ns = was ? s->block.backoff_ns * 2 : RECLAIM_BACKOFF_MIN_NS;
-	if (s->block.backoff_ns > RECLAIM_BACKOFF_MAX_NS)
-		s->block.backoff_ns = RECLAIM_BACKOFF_MAX_NS;
-	s->block.blocked = true;
-	s->block.until_ns = now_ns() + s->block.backoff_ns;
-	if (!was || s->block.error != error)
-		space_event(s, GMM_EVENT_STORE_FULL, PAGE_NONE, error, 0);
-	s->block.error = error;
-}
-
-static void reclaim_unblocked(struct gmm_space *s)
-{
-	if (s->block.backoff_ns)
-		space_event(s, GMM_EVENT_STORE_USABLE, PAGE_NONE, 0, 0);
-	s->block.backoff_ns = 0;
-	s->block.blocked = false;
-	s->block.n_too_big = 0;
-}
-
-uint64_t reclaim_blocked_until(const struct gmm_space *s)
-{
-	return s->block.blocked ? s->block.until_ns : 0;
-}
-
-/* The page was rescued or dropped while it was written. Where it was rescued the copy may
- * still serve: whether the content is the same is found out when it is evicted again. */
-static void reclaim_orphan_written(struct gmm_space *s, struct transfer *x)
-{
-	page_word w = space_word(s, x->page);
-
-	bay_put_dirty(&s->bay, x->slot);
-	if (x->io.result)
-		return;
-	if (clean_may_keep(s) && page_state(w) == GMM_PAGE_RESIDENT &&
-	    page_payload(w) == GMM_SLOT_NONE &&
-	    layout_find_page(&s->layout, x->page)->kind == REGION_RAM)
-		page_change(&s->pages, x->page, w, page_with_payload(w, x->io.slot));
-	else
-		reclaim_release(s, x->io.slot);
-}
-
-void reclaim_write_ended(struct gmm_space *s, struct transfer *x)
-{
-	s->bay.entries[x->slot].stage = BAY_FREE;
-	/* A page that the store does not take says nothing of the others, unless there are many. */
-	if (x->io.result == 0)
-		reclaim_unblocked(s);
-	else if (x->io.result != -E2BIG || ++s->block.n_too_big >= RECLAIM_TOO_BIG_MAX)
-		reclaim_blocked(s, x->io.result);
-	if (x->discard) {
-		reclaim_orphan_written(s, x);
-	} else if (x->io.result) {
-		reclaim_return(s, x->page, x->slot);
-	} else {
-		s->counters.written++;
-		reclaim_swapped(s, x->page, x->io.slot);
-		bay_put_dirty(&s->bay, x->slot);
-	}
-	transfer_put(&s->transfers, x);
-}
-
-static struct transfer *reclaim_prepare_write(struct gmm_space *s)
-{
-	struct transfer *x = transfer_get(&s->transfers, TRANSFER_WRITE);
-
-	if (!x)
-		return NULL;
-	x->slot = s->staged_head;
-	x->page = s->bay.entries[x->slot].page;
-	x->store = s->store;
-	x->io.verb = GMM_STORE_WRITE;
-	x->io.slot = GMM_SLOT_NONE;
-	x->io.page = bay_hva(&s->bay, x->slot);
-	x->begun_ns = now_ns();
-	return x;
-}
-
-/* Takes the head of the staging queue out of it. */
-static void reclaim_unstage_head(struct gmm_space *s)
-{
-	bay_slot slot = s->staged_head;
-
-	s->staged_head = s->bay.entries[slot].next;
-	if (s->staged_head != BAY_NONE)
-		s->bay.entries[s->staged_head].prev = BAY_NONE;
-	else
-		s->staged_tail = BAY_NONE;
-	s->n_staged--;
-}
-
-static void reclaim_unprepare(struct gmm_space *s, struct transfer *x)
-{
-	reclaim_stage(s, x->page, x->slot);
-	transfer_put(&s->transfers, x);
-}
-
-/* Submits up to n of the oldest staged pages. Returns how many. */
-static unsigned reclaim_write(struct gmm_space *s, uint64_t n)
-{
-	struct transfer *xs[RECLAIM_WRITE_BATCH];
-	unsigned have = 0;
-
-	if (s->block.blocked) /* one page tells whether the store is well again */
-		n = 1;
-	while (have < n && have < RECLAIM_WRITE_BATCH && s->staged_head != BAY_NONE) {
-		struct transfer *x = reclaim_prepare_write(s);
-
-		if (!x)
-			break;
-		reclaim_unstage_head(s);
-		s->bay.entries[x->slot].stage = BAY_WRITING;
-		s->bay.entries[x->slot].transfer = x->index;
-		xs[have++] = x;
-	}
-	if (have == 0)
-		return 0;
-	if (transfer_submit(xs, have) == 0)
-		return have;
-	for (unsigned i = 0; i < have; i++)
-		reclaim_unprepare(s, xs[i]);
-	return 0;
-}
-
-/* With no store, or a blocked one, what was staged goes back to the guest. */
-static void reclaim_return_staged(struct gmm_space *s)
-{
-	uint32_t n = s->n_staged;
-
-	while (n-- && s->staged_head != BAY_NONE) {
-		bay_slot slot = s->staged_head;
-
-		reclaim_unstage_head(s);
-		reclaim_return(s, s->bay.entries[slot].page, slot);
-	}
-}
-
 /* Another space on the pool waits for a frame, and this one has more than its share. */
 static bool reclaim_must_give(const struct gmm_space *s)
 {
@@ -491,8 +305,6 @@ static uint64_t reclaim_to_write(struct gmm_space *s, const struct gmm_watermark
 		n = s->n_staged - m->staged;
 	if (s->reclaim_flush || reclaim_must_give(s))
 		n = s->n_staged;
-	if (s->reclaim_flush && !s->reclaim_asked && !s->n_staged)
-		s->reclaim_flush = false;
 	return n;
 }
 
@@ -536,8 +348,8 @@ static void reclaim_meet_limit(struct gmm_space *s)
 static void reclaim_hand_over(struct gmm_space *s, const struct gmm_watermarks *m)
 {
 	if (s->reclaim_flush)
-		bay_trim_above(&s->bay,
-			       m->high > SPACE_RESERVE ? (unsigned)m->high : SPACE_RESERVE);
+		bay_trim_above(&s->bay, m->high > SPACE_RESERVE ? (unsigned)m->high : SPACE_RESERVE,
+			       UINT_MAX);
 }
 
 static unsigned reclaim_evict_round(struct gmm_space *s, uint64_t need, unsigned max)
@@ -593,20 +405,20 @@ bool reclaim_balance(struct gmm_space *s)
 		left = reclaim_evict_round(s, need,
 					   pace == PACE_GENTLE ? RECLAIM_STEP : RECLAIM_ROUND);
 	if (!s->store) {
-		if (s->n_staged) {
-			reclaim_return_staged(s);
-			reclaim_blocked(s, -ENOSPC);
-		}
+		if (s->n_staged)
+			writeback_refuse(s);
 		return false;
 	}
 	if (pace == PACE_GENTLE && left)
 		return true;
+	if (!s->reclaim_asked && !s->n_staged)
+		s->reclaim_flush = false; /* all that was asked for is on its way */
 	s->transfers.max_writes = reclaim_max_writes(pace);
 	n_write = s->block.blocked ? 1 : reclaim_to_write(s, &m);
 	if (pace == PACE_GENTLE && n_write > RECLAIM_STEP)
 		n_write = RECLAIM_STEP;
 	while (n_write > written) {
-		unsigned now = reclaim_write(s, n_write - written);
+		unsigned now = writeback_submit(s, n_write - written);
 
 		written += now;
 		if (now == 0 || s->block.blocked)

@@ -15,10 +15,4 @@ bool reclaim_may_wait(struct gmm_space *s);
 uint64_t reclaim_wants(struct gmm_space *s);
 void reclaim_had(struct gmm_space *s, uint64_t n);
 
-/* A write ended: the page is SWAPPED, or it goes back to the guest. */
-void reclaim_write_ended(struct gmm_space *s, struct transfer *x);
-
-/* When the store may be tried again, 0: now. */
-uint64_t reclaim_blocked_until(const struct gmm_space *s);
-
 #endif

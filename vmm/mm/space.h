@@ -98,7 +98,7 @@ struct gmm_space {
 	} relief;
 
 	struct transfers transfers;
-	bay_slot staged_head, staged_tail; /* evicted, not written yet, oldest first */
+	bay_slot staged_head, staged_tail; /* see staging.h */
 	uint32_t n_staged;
 	struct waiting waiting[SPACE_WAITING];
 	uint32_t n_waiting;
@@ -140,6 +140,13 @@ struct gmm_space {
 static inline page_word space_word(const struct gmm_space *s, page_no p)
 {
 	return page_get(&s->pages, p);
+}
+
+/* The store may give a slot to another page. */
+static inline void space_release_slot(struct gmm_space *s, uint64_t slot)
+{
+	if (slot != GMM_SLOT_NONE && s->store)
+		s->store->ops->release(s->store, &slot, 1);
 }
 
 static inline char *space_hva(const struct gmm_space *s, page_no p)

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/userfaultfd.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -12,16 +11,9 @@
 #include "bare_vm.h"
 #include "floor_uffd.h"
 #include "harness.h"
+#include "vmm/mm/uffd.h"
 
 #define HUGE UINT64_C(0x200000)
-
-#ifndef UFFDIO_MOVE /* Linux 6.8; older headers lack it */
-struct uffdio_move {
-	__u64 dst, src, len, mode;
-	__s64 move;
-};
-#define UFFDIO_MOVE _IOWR(UFFDIO, 0x05, struct uffdio_move)
-#endif
 
 static void fill(struct moved *m)
 {
