@@ -26,9 +26,21 @@ static void fill(struct moved *m)
 
 		memset(from, 0, HUGE);
 		if (ioctl(m->fd, UFFDIO_MOVE, &move))
-			bench_unavailable("UFFDIO_MOVE: %s", strerror(errno));
+			bench_die("UFFDIO_MOVE: %s", strerror(errno));
 	}
 	bare_data_free(from, HUGE);
+}
+
+bool moved_is_possible(void)
+{
+	struct uffd u;
+	bool possible;
+
+	if (uffd_open(&u, UFFD_FEATURE_MOVE))
+		return false;
+	possible = u.features & UFFD_FEATURE_MOVE;
+	uffd_close(&u);
+	return possible;
 }
 
 void moved_new(struct moved *m, uint64_t bytes)

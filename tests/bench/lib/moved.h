@@ -3,6 +3,7 @@
 #ifndef BENCH_MOVED_H
 #define BENCH_MOVED_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct moved {
@@ -11,8 +12,10 @@ struct moved {
 	int fd; /* the userfaultfd with which the data is registered */
 };
 
-/* bytes: a multiple of 2 MiB. All of it is there, and zero. Ends the program, 77, where the kernel
- * cannot move pages (before Linux 6.8). */
+/* Can this kernel move pages? From Linux 6.8 on. */
+bool moved_is_possible(void);
+
+/* bytes: a multiple of 2 MiB. All of it is there, and zero. */
 void moved_new(struct moved *m, uint64_t bytes);
 void moved_free(struct moved *m);
 
