@@ -3,6 +3,8 @@
 #include <math.h>
 #include <pthread.h>
 
+#include "sampling.h"
+#include "space.h"
 #include "vm.h"
 
 static uint64_t dice = 88172645463325252u;
@@ -172,6 +174,47 @@ START_TEST(off_it_costs_nothing)
 }
 END_TEST
 
+/* Pages of the sample in this state: how many there are, and how many of them would not be seen to
+ * be touched again. */
+static unsigned n_blind(struct vm *vm, enum gmm_page_state state, unsigned *n_used)
+{
+	const struct working_set *ws = &vm->space->ws;
+	unsigned n = 0;
+
+	*n_used = 0;
+	pthread_mutex_lock(&vm->space->lock);
+	for (uint32_t i = 0; i < ws->n; i++) {
+		page_word w = space_word(vm->space, sampling_page(ws->level, i));
+
+		*n_used += ws->pages[i].used && page_state(w) == state;
+		n += ws->pages[i].used && page_state(w) == state && !ws->pages[i].armed_ns;
+	}
+	pthread_mutex_unlock(&vm->space->lock);
+	return n;
+}
+
+/* Two MiB of zeros leave as one page: their next touch counts as any other's. */
+START_TEST(zeros_that_left_are_seen_to_come_back)
+{
+	struct vm *vm = watched_vm(engines[_i], 64, 64);
+	uint64_t until = ns_of(CLOCK_MONOTONIC) + 3000000000u, sum = 0;
+	unsigned n_used;
+
+	while (ns_of(CLOCK_MONOTONIC) < until)
+		for (uint64_t p = 0; p < PAGES(32); p++)
+			sum += *vm_word(vm, p);
+	ck_assert_uint_eq(sum, 0);
+	n_blind(vm, GMM_PAGE_RESIDENT, &n_used);
+	ck_assert_uint_gt(n_used, 100);
+	vm_evict_all(vm);
+	ck_assert_uint_eq(n_blind(vm, GMM_PAGE_EMPTY, &n_used), 0);
+	printf("%lu blocks filled, %lu left as one; of the sample %u pages left\n",
+	       vm_stats(vm).huge.filled, vm_stats(vm).huge.taken, n_used);
+	ck_assert_uint_gt(n_used, 100);
+	vm_free(vm, true);
+}
+END_TEST
+
 #define ZIPF_PAGES PAGES(64)
 
 struct zipf {
@@ -259,4 +302,4 @@ END_TEST
 
 UNIT_MAIN_LOOP("working_set", N_ENGINES, 120, the_working_set_is_what_is_touched,
 	       it_costs_less_than_a_hundredth_of_a_cpu, off_it_costs_nothing,
-	       the_curve_foretells_another_limit)
+	       zeros_that_left_are_seen_to_come_back, the_curve_foretells_another_limit)

@@ -82,7 +82,7 @@ static void reclaim_extracted(struct gmm_space *s, page_no p, bay_slot slot)
 						    page_flags(w) & PAGE_AHEAD),
 				    space_stamp(s)));
 	prefetch_evicted(s, page_flags(w));
-	working_set_left(s, p);
+	working_set_left(s, p, 1);
 	s->counters.evicted++;
 	if (page_is_zero(page)) {
 		space_release_slot(s, old);
@@ -117,8 +117,8 @@ static void reclaim_drop(struct gmm_space *s, const struct region *r, page_no p,
 		s->counters.evicted++;
 		s->counters.dropped++;
 		writeback_swapped(s, p + i, p + i - r->first);
-		working_set_left(s, p + i);
 	}
+	working_set_left(s, p, n);
 }
 
 /* Takes the n RESIDENT pages from p on, all in one region. Returns how many left. */
@@ -159,6 +159,7 @@ static bool reclaim_block_is_zero(struct gmm_space *s, page_no block, bay_slot f
 	}
 	page_change_run(&s->pages, block, GMM_HUGE_PAGES, page_make(GMM_PAGE_EVICTING, first));
 	page_change_run(&s->pages, block, GMM_HUGE_PAGES, page_make(GMM_PAGE_EMPTY, 0));
+	working_set_left(s, block, GMM_HUGE_PAGES);
 	bay_put_zero_huge(&s->bay, first);
 	s->counters.evicted += GMM_HUGE_PAGES;
 	s->counters.zero += GMM_HUGE_PAGES;

@@ -231,12 +231,16 @@ bool working_set_return_run(struct gmm_space *s, page_no p, uint64_t n)
 	return true;
 }
 
-void working_set_left(struct gmm_space *s, page_no p)
+void working_set_left(struct gmm_space *s, page_no p, uint64_t n)
 {
-	struct ws_page *e = s->ws.pages ? ws_find(&s->ws, p) : NULL;
+	struct working_set *ws = &s->ws;
+	struct ws_page *e;
 
-	if (e && e->used && !e->armed_ns)
-		e->armed_ns = now_ns();
+	if (!ws->n_used)
+		return;
+	for (uint32_t i = 0; (e = ws_next(ws, p, n, &i));)
+		if (e->used && !e->armed_ns)
+			e->armed_ns = now_ns();
 }
 
 void working_set_forget(struct gmm_space *s, page_no p, uint64_t n)

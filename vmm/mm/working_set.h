@@ -75,8 +75,8 @@ bool working_set_return(struct gmm_space *s, page_no p);
 /* The same for all of [p, p + n). */
 bool working_set_return_run(struct gmm_space *s, page_no p, uint64_t n);
 
-/* Page p was evicted: its next touch is a fault anyway. */
-void working_set_left(struct gmm_space *s, page_no p);
+/* The pages [p, p + n) were evicted: their next touch is a fault anyway. */
+void working_set_left(struct gmm_space *s, page_no p, uint64_t n);
 
 /* The content of [p, p + n) was dropped: what comes next is a first touch. */
 void working_set_forget(struct gmm_space *s, page_no p, uint64_t n);
