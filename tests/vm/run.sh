@@ -126,7 +126,8 @@ test_summary()
 	said 'swapped in +[1-9]'
 	said 'evictions +written +[1-9][0-9,]* +#+'
 	said 'waited +[0-9.]+ s, [0-9]+ % of the time, for memory; all vCPUs'
-	[ "$(awk 'length > 80' "$WORK/err")" = "" ] || fail "a line is longer than 80 columns"
+	# What is said meanwhile, of thrashing on a slow host, is a line of its own.
+	[ "$(awk '!/^guestmm: / && length > 80' "$WORK/err")" = "" ] || fail "a line is longer than 80 columns"
 }
 
 test_stats()
