@@ -1,43 +1,16 @@
 /* Faults: see fault.h.
  *
  * By the page's state: EMPTY and BALLOONED get zeros, SWAPPED a read, EVICTING is rescued from
- * its bay slot without waiting for I/O, FILLING is already on its way. Where first touches run in
- * order and frames are not short neighbours get zeros at once.
+ * its bay slot without waiting for I/O, FILLING is already on its way.
  */
 #include "fault.h"
 
 #include <errno.h>
 
 #include "fatal.h"
+#include "first_touch.h"
 #include "read.h"
 #include "staging.h"
-#include "trace.h"
-
-#define FAULT_AROUND_MAX 64u /* zero pages for one fault */
-#define FAULT_GOES_ON	 4u  /* zero pages for the first fault of a stream that was forgotten */
-
-/* How many pages may come along without making frames short: never more than a quarter of
- * what is free. */
-static uint32_t fault_window(const struct gmm_space *s, uint32_t max)
-{
-	uint64_t spare = space_free_frames(s) / 4;
-
-	return spare < max ? (uint32_t)(spare ? spare : 1) : max;
-}
-
-/* The pages from p on, at most n, in p's region and in the given state. */
-static uint32_t fault_run(const struct gmm_space *s, page_no p, uint32_t n,
-			  enum gmm_page_state state)
-{
-	const struct region *r = layout_find_page(&s->layout, p);
-	uint64_t end = r->first + region_n_pages(r);
-	uint32_t len = 1;
-
-	while (len < n && p + len < end && page_state(space_word(s, p + len)) == state &&
-	       !(state == GMM_PAGE_EMPTY && space_is_taken(s, r, p + len)))
-		len++;
-	return len;
-}
 
 void fault_resident(struct gmm_space *s, page_no p, uint64_t slot, unsigned flags,
 		    enum gmm_policy_why why)
@@ -56,74 +29,6 @@ void fault_resident(struct gmm_space *s, page_no p, uint64_t slot, unsigned flag
 	else
 		policy->ops->insert(policy, p, why);
 	huge_used(s, p);
-}
-
-static void fault_set_filling(struct gmm_space *s, page_no p, uint64_t payload)
-{
-	page_change(&s->pages, p, space_word(s, p), page_make(GMM_PAGE_FILLING, payload));
-}
-
-/* Zeros for p and for up to n - 1 EMPTY pages behind it. *done: how many are in place. */
-static int fault_zero_run(struct gmm_space *s, page_no p, uint32_t n, unsigned *done)
-{
-	int ret;
-
-	for (uint32_t i = 0; i < n; i++)
-		fault_set_filling(s, p + i, GMM_SLOT_NONE);
-	ret = s->engine.ops->fill_zero(&s->engine, space_hva(s, p), n, done);
-	CHECK(ret != -EEXIST, "page %u was mapped behind the library's back", p + *done);
-	for (uint32_t i = 0; i < n; i++) {
-		if (i < *done)
-			fault_resident(s, p + i, GMM_SLOT_NONE, i ? PAGE_PREFETCHED : 0,
-				       i ? GMM_POLICY_PREFETCH : GMM_POLICY_FIRST_TOUCH);
-		else
-			page_change(&s->pages, p + i, space_word(s, p + i),
-				    page_make(GMM_PAGE_EMPTY, 0));
-	}
-	return ret;
-}
-
-/* A first touch right behind a page that is in use: memory is being filled in order, even where
- * no stream remembers it. */
-static bool fault_goes_on(const struct gmm_space *s, page_no p)
-{
-	enum gmm_page_state before;
-
-	if (p == 0)
-		return false;
-	before = page_state(space_word(s, p - 1));
-	return before == GMM_PAGE_RESIDENT || before == GMM_PAGE_EVICTING ||
-	       before == GMM_PAGE_SWAPPED;
-}
-
-static enum fault_outcome fault_zero_done(struct gmm_space *s, const struct fault *f, uint32_t n)
-{
-	s->counters.demand_zero++;
-	s->counters.prefetched += n - 1;
-	latency_add(&s->counters.latency, now_ns() - f->since_ns);
-	return FAULT_SERVED;
-}
-
-static enum fault_outcome fault_zero(struct gmm_space *s, const struct fault *f)
-{
-	uint32_t max = fault_window(s, FAULT_AROUND_MAX);
-	struct stream *st = streams_meet(&s->streams, f->page, max);
-	bool goes_on = fault_goes_on(s, f->page);
-	uint32_t n = huge_fill(s, f->page, st->window >= FAULT_GOES_ON || goes_on);
-	unsigned done = 0;
-
-	if (n) {
-		if (s->pages.trace)
-			trace_first_touch(s->pages.trace, f->page);
-		streams_advance(st, s->huge.next);
-		return fault_zero_done(s, f, n);
-	}
-	if (st->window < FAULT_GOES_ON && goes_on)
-		st->window = FAULT_GOES_ON < max ? FAULT_GOES_ON : max;
-	n = fault_run(s, f->page, huge_clip(s, f->page, st->window), GMM_PAGE_EMPTY);
-	fault_zero_run(s, f->page, n, &done);
-	streams_advance(st, f->page + (done ? done : 1));
-	return done ? fault_zero_done(s, f, done) : FAULT_WAIT;
 }
 
 static enum fault_outcome fault_read(struct gmm_space *s, const struct fault *f)
@@ -200,7 +105,7 @@ enum fault_outcome fault_serve(struct gmm_space *s, const struct fault *f)
 	switch (page_state(space_word(s, f->page))) {
 	case GMM_PAGE_EMPTY:
 	case GMM_PAGE_BALLOONED:
-		return fault_zero(s, f);
+		return first_touch(s, f);
 	case GMM_PAGE_SWAPPED:
 		return fault_read(s, f);
 	case GMM_PAGE_FILLING:

@@ -1,0 +1,152 @@
+/* First touches: see first_touch.h. */
+#include "first_touch.h"
+
+#include <errno.h>
+
+#include "fatal.h"
+#include "trace.h"
+
+#define TOUCH_RUN_MAX	 64u /* zero pages for one fault */
+#define TOUCH_GOES_ON	 4u  /* zero pages for the first fault of a stream that was forgotten */
+#define TOUCH_AROUND_MIN 16u /* the least neighbourhood that is looked at */
+
+/* Pages that get zeros at once, the touched one among them. */
+struct span {
+	page_no first;
+	uint32_t n;
+};
+
+/* How many pages may come along without making frames short: never more than a quarter of
+ * what is free. */
+static uint32_t touch_window(const struct gmm_space *s, uint32_t max)
+{
+	uint64_t spare = space_free_frames(s) / 4;
+
+	return spare < max ? (uint32_t)(spare ? spare : 1) : max;
+}
+
+static bool touch_may_come_along(const struct gmm_space *s, const struct region *r, page_no p)
+{
+	return page_state(space_word(s, p)) == GMM_PAGE_EMPTY && !space_is_taken(s, r, p);
+}
+
+static bool touch_is_in_use(const struct gmm_space *s, page_no p)
+{
+	enum gmm_page_state state = page_state(space_word(s, p));
+
+	return state == GMM_PAGE_RESIDENT || state == GMM_PAGE_EVICTING ||
+	       state == GMM_PAGE_SWAPPED;
+}
+
+/* p and those of at most n - 1 pages behind it that may come along. */
+static struct span touch_ahead(const struct gmm_space *s, page_no p, uint32_t n)
+{
+	const struct region *r = layout_find_page(&s->layout, p);
+	uint64_t end = r->first + region_n_pages(r);
+	uint32_t len = 1;
+
+	while (len < n && p + len < end && touch_may_come_along(s, r, p + len))
+		len++;
+	return (struct span){p, len};
+}
+
+/* p and those around it, without a gap, that may come along, in the aligned neighbourhood of this
+ * many pages; p alone where less than a quarter of that is in use. */
+static struct span touch_around(const struct gmm_space *s, page_no p, uint32_t size)
+{
+	const struct region *r = layout_find_page(&s->layout, p);
+	uint64_t end = r->first + region_n_pages(r);
+	page_no first = p - p % size, last = first + size - 1, from = p, to = p;
+	uint32_t n_in_use = 0;
+
+	first = first < r->first ? r->first : first;
+	last = last < end ? last : (page_no)(end - 1);
+	for (page_no q = first; q <= last; q++)
+		n_in_use += touch_is_in_use(s, q);
+	if (n_in_use < size / 4)
+		return (struct span){p, 1};
+	while (from > first && touch_may_come_along(s, r, from - 1))
+		from--;
+	while (to < last && touch_may_come_along(s, r, to + 1))
+		to++;
+	return (struct span){from, to - from + 1};
+}
+
+/* What is dense becomes denser still (Kwon et al., "Ingens", OSDI 2016, put huge pages together by
+ * how much of them is in use). Zeros that are never wanted are at most three times those that
+ * were; only a limit that will never be short has room for them. */
+static struct span touch_neighbourhood(const struct gmm_space *s, page_no p)
+{
+	struct span span = {p, 1};
+
+	if (!space_has_all(s))
+		return span;
+	for (uint32_t size = TOUCH_RUN_MAX; size >= TOUCH_AROUND_MIN && span.n == 1; size /= 2)
+		span = touch_around(s, p, size);
+	return span;
+}
+
+static void touch_set_filling(struct gmm_space *s, page_no p)
+{
+	page_change(&s->pages, p, space_word(s, p), page_make(GMM_PAGE_FILLING, GMM_SLOT_NONE));
+}
+
+/* How many of the span are in place. */
+static unsigned touch_fill(struct gmm_space *s, struct span span, page_no touched)
+{
+	unsigned done = 0;
+	int ret;
+
+	for (uint32_t i = 0; i < span.n; i++)
+		touch_set_filling(s, span.first + i);
+	ret = s->engine.ops->fill_zero(&s->engine, space_hva(s, span.first), span.n, &done);
+	CHECK(ret != -EEXIST, "page %u was mapped behind the library's back", span.first + done);
+	for (page_no p = span.first; p < span.first + span.n; p++) {
+		if (p >= span.first + done)
+			page_change(&s->pages, p, space_word(s, p), page_make(GMM_PAGE_EMPTY, 0));
+		else if (p == touched)
+			fault_resident(s, p, GMM_SLOT_NONE, 0, GMM_POLICY_FIRST_TOUCH);
+		else
+			fault_resident(s, p, GMM_SLOT_NONE, PAGE_PREFETCHED, GMM_POLICY_PREFETCH);
+	}
+	return done;
+}
+
+/* A first touch right behind a page that is in use: memory is being filled in order, even where
+ * no stream remembers it. */
+static bool touch_goes_on(const struct gmm_space *s, page_no p)
+{
+	return p > 0 && touch_is_in_use(s, p - 1);
+}
+
+static enum fault_outcome touch_served(struct gmm_space *s, const struct fault *f, uint32_t n)
+{
+	s->counters.demand_zero++;
+	s->counters.prefetched += n - 1;
+	latency_add(&s->counters.latency, now_ns() - f->since_ns);
+	return FAULT_SERVED;
+}
+
+enum fault_outcome first_touch(struct gmm_space *s, const struct fault *f)
+{
+	uint32_t max = touch_window(s, TOUCH_RUN_MAX);
+	struct stream *st = streams_meet(&s->streams, f->page, max);
+	bool goes_on = touch_goes_on(s, f->page);
+	uint32_t n = huge_fill(s, f->page, st->window >= TOUCH_GOES_ON || goes_on);
+	struct span span;
+
+	if (n) {
+		if (s->pages.trace)
+			trace_first_touch(s->pages.trace, f->page);
+		streams_advance(st, s->huge.next);
+		return touch_served(s, f, n);
+	}
+	if (st->window < TOUCH_GOES_ON && goes_on)
+		st->window = TOUCH_GOES_ON < max ? TOUCH_GOES_ON : max;
+	span = touch_ahead(s, f->page, huge_clip(s, f->page, st->window));
+	if (span.n == 1)
+		span = touch_neighbourhood(s, f->page);
+	n = touch_fill(s, span, f->page);
+	streams_advance(st, span.first + (n ? n : 1));
+	return f->page < span.first + n ? touch_served(s, f, n) : FAULT_WAIT;
+}
