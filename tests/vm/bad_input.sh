@@ -91,6 +91,8 @@ test_files()
 	said 'no regular file'
 	expect 64 "$GUESTMM" run --file /dev/zero hello
 	said 'no regular file'
+	expect 64 "$GUESTMM" run --file /proc/cpuinfo:/t hello
+	said 'cpuinfo does not tell its size: copy it'
 }
 
 test_swap()

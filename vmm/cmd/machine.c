@@ -267,6 +267,14 @@ static int make_ram(struct machine *m)
 	return 0;
 }
 
+/* Files of /proc are made when they are read, and say that they are empty. */
+static bool hides_its_size(int fd, const struct stat *st)
+{
+	char byte;
+
+	return st->st_size == 0 && pread(fd, &byte, 1, 0) > 0;
+}
+
 static int add_file(struct machine *m, const struct file_option *option)
 {
 	struct gmm_boot_file *f = &m->files[m->n_files];
@@ -278,6 +286,9 @@ static int add_file(struct machine *m, const struct file_option *option)
 		say("--file: cannot open %s: %s.", option->host_path, strerror(errno));
 	} else if (!S_ISREG(st.st_mode)) {
 		say("--file: %s is no regular file.", option->host_path);
+	} else if (hides_its_size(fd, &st)) {
+		say("--file: %s does not tell its size: copy it, and give the copy.",
+		    option->host_path);
 	} else {
 		f->bytes = (uint64_t)st.st_size;
 		memcpy(f->name, option->name, sizeof(f->name));

@@ -1,6 +1,7 @@
 /* Stores from a description, as on a command line. The grammar stands at gmm_store_parse(). */
 #include <ctype.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -118,9 +119,11 @@ static const char *remedy(int error)
 static int file_failed(int error, const char *path, uint64_t bytes, const struct request *rq)
 {
 	const char *why = remedy(error);
+	bool is_even = bytes % (UINT64_C(1) << 20) == 0;
 
-	say(rq, "swap: no store of %llu MiB in %s'%s'%s: %s%s", (unsigned long long)(bytes >> 20),
-	    path ? "" : "an unnamed file in ", path ? path : backing_private_dir(),
+	say(rq, "swap: no store of %" PRIu64 " %s in %s'%s'%s: %s%s", is_even ? bytes >> 20 : bytes,
+	    is_even ? "MiB" : "bytes", path ? "" : "an unnamed file in ",
+	    path ? path : backing_private_dir(),
 	    path ? "" : " (set TMPDIR to use another directory)", why ? why : strerror(-error),
 	    why ? "" : "; give another path");
 	return error;
