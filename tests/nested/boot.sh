@@ -26,7 +26,7 @@ monitor() {
 
 start_qemu() {
 	local args line n
-	args=("${clock[@]}" -cpu "EPYC,+svm,+npt,-cx16" -smp 1 -m "$memory" -nodefaults -display none -no-reboot
+	args=("${clock[@]}" -cpu "EPYC,+svm,+npt,-cx16" -smp "$cpus" -m "$memory" -nodefaults -display none -no-reboot
 		-kernel "$kernel_parts/vmlinuz" -initrd "$work/initrd"
 		-append "console=ttyS0 quiet mitigations=off no_timer_check panic=-1 oops=panic nowatchdog sysrq_always_enabled rcupdate.rcu_cpu_stall_suppress=1"
 		-drive "if=none,id=record,format=raw,file=$work/record" -device "nvme,drive=record,serial=record")
