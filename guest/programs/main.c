@@ -28,6 +28,7 @@ int main(int argc, char **argv)
 	if (argc > 0)
 		eprintf("%s: no such program. These there are:\n", argv[0]);
 	for (size_t i = 0; programs[i]; i++)
-		eprintf("  %s %s\n", programs[i]->name, programs[i]->usage);
+		eprintf("  %s%s%s\n", programs[i]->name, *programs[i]->usage ? " " : "",
+			programs[i]->usage);
 	return EXIT_USAGE;
 }

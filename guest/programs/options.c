@@ -8,8 +8,8 @@
 
 _Noreturn void usage_die(const struct program *program, const char *what, const char *word)
 {
-	eprintf("%s: %s: %s\nusage: %s %s\n", program->name, what, word, program->name,
-		program->usage);
+	eprintf("%s: %s: %s\nusage: %s%s%s\n", program->name, what, word, program->name,
+		*program->usage ? " " : "", program->usage);
 	exit(EXIT_USAGE);
 }
 
