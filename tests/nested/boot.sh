@@ -6,14 +6,15 @@
 # shellcheck shell=bash disable=SC2154
 
 # What no healthy kernel says.
-oops='BUG: |Oops: |WARNING: CPU|Kernel panic|general protection fault|------------\[ cut here|Call Trace:|Out of memory: Killed|segfault at .* in guestmm'
+oops='BUG: |Oops: |WARNING: CPU|Kernel panic|general protection fault|------------\[ cut here|Call Trace:|Out of memory: Killed|segfault at .* in guestmm|kvm.*(unhandled|[Ee]rror|[Ww]arning)|INFO: task .* blocked for more than|rcu.*detected stalls'
 boot_seconds=180 # one nested host on a busy machine
 
-qemu=''
+qemu='' listener=''
 clean_up() {
-	if [ -n "$qemu" ] && kill -0 "$qemu" 2>/dev/null; then
-		kill -9 "$qemu"
-	fi
+	local pid
+	for pid in $qemu $listener; do
+		kill -9 "$pid" 2>/dev/null || true
+	done
 	rm -rf "$work"
 }
 
@@ -51,8 +52,13 @@ start_qemu() {
 	qemu-system-x86_64 "${args[@]}" </dev/null >"$work/qemu.out" 2>"$work/qemu.err" 8<&- &
 	qemu=$!
 	exec 8<>"$work/mon.in"
-	cat "$work/mon.out" >"$work/monitor" 8<&- &
+	cat "$work/mon.out" >"$work/monitor" 2>/dev/null </dev/null 8<&- &
+	listener=$!
+	disown $listener
 }
+
+# part FILE FROM TO: these bytes, while more are written.
+part() { dd if="$1" bs=64k iflag=skip_bytes,count_bytes skip="$2" count=$(($3 - $2)) status=none; }
 
 # Passes on what has come on a serial line since last time. shown_NAME counts bytes.
 shown_out=0 shown_err=0
@@ -60,12 +66,12 @@ show() {
 	local size
 	size=$(stat -c %s "$work/out")
 	if [ "$size" -gt $shown_out ]; then
-		tail -c +$((shown_out + 1)) "$work/out" | head -c $((size - shown_out))
+		part "$work/out" "$shown_out" "$size"
 		shown_out=$size
 	fi
 	size=$(stat -c %s "$work/err")
 	if [ "$size" -gt $shown_err ]; then
-		tail -c +$((shown_err + 1)) "$work/err" | head -c $((size - shown_err)) >&2
+		part "$work/err" "$shown_err" "$size" >&2
 		shown_err=$size
 	fi
 }
@@ -74,6 +80,8 @@ show() {
 show_rest() {
 	local name shown recorded
 	for name in out err; do
+		[ -e "$work/results/$name" ] || [ "$mode" != command ] ||
+			fail "the record lacks standard $name" 125
 		[ -e "$work/results/$name" ] || continue
 		shown=$work/$name recorded=$work/results/$name
 		if ! cmp -s -n "$(stat -c %s "$shown")" "$shown" "$recorded"; then
@@ -93,12 +101,9 @@ console_tail() {
 	tail -n "${1:-30}" "$work/console" | tr -d '\r'
 }
 
-# Looks into a nested host that does not answer: processors' registers, what its tasks wait for.
-examine() {
-	monitor "info registers" || true
-	echo "--- registers of the nested host's processor:"
-	tr -d '\r' <"$work/monitor" | grep -E '^(RAX|RSI|R8|R12|RIP|CR0|CS |EFER)' || echo "(QEMU does not answer)"
-	console_tail
+registers() {
+	echo "--- registers of the nested host's processor, at the time limit:"
+	tr -d '\r' <"$work/monitor" | grep -aE '^(RAX|RSI|R8|R12|RIP|CR0|CS |EFER)' || echo "(QEMU does not answer)"
 }
 
 fail() {
@@ -114,7 +119,7 @@ nudge_seconds=5 nudge_next=0 nudge_ticks=0
 nudge() {
 	local fields ticks
 	[ $SECONDS -ge $nudge_next ] || return 0
-	read -r -a fields <"/proc/$qemu/stat" 2>/dev/null || return 0
+	read -r -a fields 2>/dev/null <"/proc/$qemu/stat" || return 0 # it has ended
 	ticks=$((fields[13] + fields[14]))
 	[ $((ticks - nudge_ticks)) -ge $((nudge_seconds * 5)) ] || echo "chardev-send-break console" >&8
 	nudge_ticks=$ticks nudge_next=$((SECONDS + nudge_seconds))
@@ -122,7 +127,7 @@ nudge() {
 
 # Waits for the end; fails where it does not come.
 watch() {
-	local deadline=$((SECONDS + boot_seconds)) up=false
+	local deadline=$((SECONDS + boot_seconds)) up=false looked=false
 	while kill -0 "$qemu" 2>/dev/null; do
 		show
 		nudge
@@ -130,8 +135,14 @@ watch() {
 			up=true
 			deadline=$((SECONDS + limit + 20)) # it ends by itself, and writes its record
 		fi
+		if $up && ! $looked && [ $SECONDS -ge $((deadline - 21)) ]; then
+			looked=true
+			monitor "info registers"
+		fi
 		if [ $SECONDS -ge $deadline ]; then
-			examine >&2
+			$looked || monitor "info registers"
+			registers >&2
+			console_tail >&2
 			kill -9 "$qemu"
 			$up || fail "the nested host did not come up within $boot_seconds s" 125
 			fail "time limit: not done after $limit s" 124
@@ -143,15 +154,16 @@ watch() {
 	show
 }
 
-# The record, if it is this run's; else this is a failure whatever was printed.
+# The record, if it is this run's and whole; else this is a failure whatever was printed.
 take_record() {
+	local whole=true
 	mkdir "$work/results"
-	"$parts/busybox" tar -x -f "$work/record" -C "$work/results" 2>/dev/null || true
+	"$parts/busybox" tar -x -f "$work/record" -C "$work/results" 2>/dev/null || whole=false
 	if [ -n "$results" ]; then
-		cp -r "$work/results/." "$results/"
-		tr -d '\r' <"$work/console" >"$results/console"
+		cp -r "$work/results/." "$results/" && tr -d '\r' <"$work/console" >"$results/console" ||
+			fail "the results cannot be kept in $results" 125
 	fi
-	[ "$(cat "$work/results/nonce" 2>/dev/null)" = "$nonce" ]
+	$whole && [ "$(cat "$work/results/nonce" 2>/dev/null)" = "$nonce" ]
 }
 
 judge() {
@@ -168,9 +180,11 @@ judge() {
 		tail -n 3 "$work/qemu.err" >&2
 		fail "the nested host ended without a record of its results" 125
 	fi
+	status=$(cat "$work/results/status" 2>/dev/null) || fail "the record has no status" 125
+	[ "$status" != no-kvm ] || fail "the nested host has no KVM with nested paging" 125
 	show_rest
-	status=$(cat "$work/results/status")
 	[ "$status" != limit ] || {
+		registers >&2
 		console_tail 60 >&2
 		fail "time limit: not done after $limit s" 124
 	}

@@ -2,6 +2,7 @@
 # The harness itself: what fails inside must fail outside, whatever is lost on the way.
 # Environment: NESTED (tools/nested), BUILD (whose guestmm).
 set -u
+here=$(cd "$(dirname "$0")" && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
@@ -36,6 +37,20 @@ test_command() {
 	[ "$(cat "$work/results/file")" = kept ] || fail "the file did not come out"
 }
 
+# Each result of the list is told by itself: a failing one hides no other.
+told_one_by_one() {
+	local name want got
+	for name in good=0 bad=3 skip=77 hang=124 missing=1; do
+		want=${name#*=} name=planted_${name%=*} got=0
+		"$here/result.sh" "$work/results" "$name" >"$work/told" || got=$?
+		[ "$got" = "$want" ] || fail "$name is told as $got: $(cat "$work/told")"
+	done
+	cp -r "$work/results" "$work/others"
+	"$here/host.sh" "$work/others" sh -c 'exit 1' || fail "one failing test hides the others"
+	! "$here/host.sh" "$work/nowhere" sh -c 'exit 1' || fail "a host without results passes"
+	! "$here/host.sh" "$work/others" sh -c 'exit 125' || fail "a host that failed passes"
+}
+
 # A list of tests of which some pass, one fails, one is skipped, one hangs.
 test_list() {
 	mkdir -p "$work/build/vmm"
@@ -57,6 +72,7 @@ test_list() {
 	grep -q 'planted_hang: status 124' "$work/out" || fail "the hang is not told: $(cat "$work/out")"
 	grep -q '^b c said' "$work/results/tests/planted_variable" || fail "a test's variable is lost"
 	grep -q 'skipped: as planted' "$work/results/tests/planted_skip" || fail "a test's output is lost"
+	told_one_by_one
 }
 
 # A command that does not end.
@@ -64,6 +80,7 @@ test_hang() {
 	nested 124 --build "$BUILD" --time 3 -- sleep 1000
 	said 'time limit'
 	said 'console'
+	said '^RIP='
 }
 
 # A nested host that does not answer: a real-time task has the only processor.
@@ -93,6 +110,33 @@ test_warning() {
 }
 
 # Good words, and no record of a status behind them.
+test_kvm_warning() {
+	nested 125 --build "$BUILD" -- sh -c 'echo "<4>kvm [7]: vcpu0, guest rIP: 0x0 unhandled wrmsr: 0x7" >/dev/kmsg'
+	said 'unhandled wrmsr'
+}
+
+# A record that is not whole, and one without a status.
+test_half() {
+	# shellcheck disable=SC2016
+	nested 125 --build "$BUILD" --memory 1200 -- sh -c 'dd if=/dev/zero of="$RESULTS/big" bs=1M count=300 2>/dev/null'
+	said 'does not fit'
+	nested 125 --build "$BUILD" -- sh -c 'kill -9 $PPID; sleep 1'
+	said 'no status'
+}
+
+# A host whose KVM did not come up runs nothing. The parts of a copy are broken for that.
+test_no_kvm() {
+	local root=$here/../.. NESTED=$work/tree/tools/nested
+	mkdir -p "$work/tree/tests" "$work/tree/build"
+	cp -r "$root/tools" "$work/tree/"
+	cp -r "$root/tests/nested" "$work/tree/tests/"
+	[ ! -d "$root/build/nested" ] || cp -r "$root/build/nested" "$work/tree/build/"
+	[ -d "$work/tree/build/nested/kernel-${KERNEL:-6.1}" ] || nested 0 --build "$BUILD" -- true
+	echo broken >"$work/tree/build/nested/kernel-${KERNEL:-6.1}/modules/kvm-amd.ko"
+	nested 125 --build "$BUILD" -- true
+	said 'no KVM with nested paging'
+}
+
 test_lost() {
 	nested 125 --build "$BUILD" -- sh -c 'echo all is well; sleep 1; poweroff -f'
 	said 'without a record'

@@ -29,7 +29,7 @@ add_named() {
 		for path in "$word" "${word#*=}" "${word%%:*}"; do
 			case $path in
 			/dev/* | /proc/* | /sys/*) ;;
-			*/*) [ ! -f "$path" ] || add_file "$(from_caller "$path")" ;;
+			?*) [ ! -f "$(from_caller "$path")" ] || add_file "$(from_caller "$path")" ;;
 			esac
 		done
 	done
@@ -74,8 +74,11 @@ add_qemu() {
 write_tests() {
 	local line word words=()
 	(cd "$programs" && ctest --show-only=json-v1 -R "$pattern" -LE nested) >"$work/tests.json" 2>"$work/ctest.err" ||
-		skip "ctest does not list the tests of $programs: $(tail -n 1 "$work/ctest.err")"
-	cmake -DFILE="$work/tests.json" -P tests/nested/list.cmake 2>"$work/job/list"
+		wrong_usage "ctest does not list the tests of $programs: $(tail -n 1 "$work/ctest.err")"
+	[ "$(head -c 1 "$work/tests.json")" = "{" ] ||
+		wrong_usage "'$pattern' is no regular expression: $(head -n 1 "$work/tests.json")"
+	cmake -DFILE="$work/tests.json" -P tests/nested/list.cmake 2>"$work/job/list" ||
+		fail "the tests of $programs cannot be listed: $(tail -n 3 "$work/job/list")" 125
 	n_tests=$(grep -c '^run_test ' "$work/job/list" || true)
 	[ "$n_tests" -gt 0 ] || wrong_usage "no test of $programs has a name like '$pattern'"
 	! grep -q '^run_test [^ ]*qemu' "$work/job/list" || with_qemu=true

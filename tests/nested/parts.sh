@@ -7,20 +7,35 @@
 
 modules=(irqbypass kvm kvm-amd)
 
+# Whole: what an interrupted run or a full disk has left of a part is fetched again.
+has_busybox() { "$parts/busybox" true 2>/dev/null; }
+
+has_kernel() {
+	local module
+	[ -s "$kernel_parts/vmlinuz" ] || return 1
+	for module in "${modules[@]}"; do
+		[ -s "$kernel_parts/modules/$module.ko" ] || return 1
+	done
+}
+
 get_parts() {
 	parts=$build/nested
 	kernel_parts=$parts/kernel-$kernel
+	local name
 	command -v qemu-system-x86_64 >/dev/null ||
 		skip "qemu-system-x86_64 is not there: apt-get install qemu-system-x86"
+	for name in flock od awk dd ldd cmake ctest; do
+		command -v "$name" >/dev/null || skip "$name is not there"
+	done
 	mkdir -p "$parts"
 	exec 9>"$parts/lock"
-	flock -w 600 9 || skip "another tools/nested has held $parts/lock for 10 minutes"
-	if [ ! -x "$parts/busybox" ] || [ ! -e "$kernel_parts/vmlinuz" ]; then
+	flock -w 600 9 || fail "another tools/nested has held $parts/lock for 10 minutes" 125
+	if ! has_busybox || ! has_kernel; then
 		command -v apt-get >/dev/null && command -v dpkg >/dev/null ||
 			skip "no apt-get and dpkg here to get Debian's packages with"
 	fi
-	[ -x "$parts/busybox" ] || get_busybox
-	[ -e "$kernel_parts/vmlinuz" ] || get_kernel
+	has_busybox || get_busybox
+	has_kernel || get_kernel
 	exec 9>&-
 }
 
@@ -46,15 +61,15 @@ apt_states=(machine fresh backports)
 # The line of sources.list for a suite that the machine's sources do not name: their repository,
 # their distribution's name with the ending.
 backports_source() {
-	local name uri release key=/usr/share/keyrings/debian-archive-keyring.gpg signed=''
+	local name uri codename key=/usr/share/keyrings/debian-archive-keyring.gpg signed=''
 	name=$(. /etc/os-release && printf %s "${VERSION_CODENAME-}")
 	[ -e $key ] && signed="[signed-by=$key] "
-	while read -r uri release; do
-		if [ "$release" = "$name" ]; then
+	while read -r uri codename; do
+		if [ "$codename" = "$name" ]; then
 			echo "deb $signed$uri $name-backports main"
 			return
 		fi
-	done < <(apt-get indextargets --format '$(REPO_URI) $(RELEASE)' 'Created-By: Packages' 'Component: main')
+	done < <(apt-get indextargets --format '$(REPO_URI) $(CODENAME)' 'Created-By: Packages' 'Component: main')
 	return 1
 }
 
@@ -84,7 +99,8 @@ get_busybox() {
 	for state in machine fresh; do
 		if use_apt $state && [ -n "$(apt-cache "${apt[@]}" show busybox-static 2>/dev/null)" ]; then
 			unpack busybox-static || continue
-			cp "$work/unpacked/bin/busybox" "$parts/busybox"
+			cp "$work/unpacked/bin/busybox" "$parts/busybox.new"
+			mv "$parts/busybox.new" "$parts/busybox"
 			return
 		fi
 	done
@@ -102,7 +118,7 @@ get_kernel() {
 	[ "$(uname -m)" = x86_64 ] || skip "kernels for x86-64 only"
 	for state in "${apt_states[@]}"; do
 		if use_apt "$state"; then
-			package=$(kernel_package)
+			package=$(kernel_package) || true # it may know no package at all
 			[ -n "$package" ] || continue
 			echo "$tool: getting $package" >&2
 			if unpack "$package"; then

@@ -49,3 +49,21 @@ said 'DIFFERS: outputs differ'
 both 600 2097152 125 zipf_ok | table 1 || exit 1
 said 'DIFFERS: guestmm ended with status 125'
 table 1 </dev/null || exit 1
+both 600 2097152 0 zipf_ok | grep -v 'guestmm case=zipf' | table 1 || exit 1
+said 'DIFFERS: 1 runs of kernel swap, 0 of guestmm'
+said 'counts NOT below'
+both 600 2097152 0 zipf_ok | grep -v 'qemu case=zipf' | table 1 || exit 1
+both 600 2097152 0 zipf_ok | grep -v 'case=boot' | table 1 || exit 1
+both 600 2097152 0 zipf_ok | grep -v 'case=zipf' | table 1 || exit 1
+both '' 2097152 0 zipf_ok | table 1 || exit 1
+said 'figures or output are lost'
+both 600 '' 0 zipf_ok | table 1 || exit 1
+both 600 2097152 0 '' | sed 's/zipf_ok//' | table 1 || exit 1
+{
+	both 600 2097152 0 zipf_ok
+	run qemu zipf 2300000 1000 4194304 0 zipf_ok
+} | table 1 || exit 1
+{
+	both 600 2097152 0 zipf_ok
+	echo "profile side=qemu case=zipf status=1"
+} | table 1 || exit 1

@@ -152,7 +152,10 @@ one() {
 		echo "peer: $side: $* ended with status $status:" >&2
 		tail -n 5 /tmp/output /tmp/err >&2
 	fi
-	[ -z "$places" ] || return 0
+	if [ -n "$places" ]; then
+		echo "profile side=$side case=$case status=$status" >>"$RESULTS/runs"
+		return 0
+	fi
 	echo "run side=$side case=$case round=$round status=$status wall_us=$wall guest_ns=$(guest_ns /tmp/output)" \
 		"$(grown /tmp/before /tmp/after)peak_bytes=$(cat "$groups/$side/memory.peak") $more" \
 		"output=$(stable /tmp/output | tr ' =' '_:')" | tee -a "$RESULTS/runs"

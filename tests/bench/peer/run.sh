@@ -19,6 +19,7 @@
 # Exit status: 0 where all runs gave the same output; 1 where one did not; 77 where the machine
 # lacks what this takes.
 set -euo pipefail
+caller=${CALLER-$PWD}
 cd "$(dirname "$0")/../../.."
 # shellcheck disable=SC2034
 tool=tools/bench
@@ -34,6 +35,9 @@ wrong_usage() {
 	exit 64
 }
 
+# A file that the caller named.
+from_caller() { realpath -m -- "$([ "${1:0:1}" = / ] || printf %s/ "$caller")$1"; }
+
 number() { [[ $2 =~ ^[1-9][0-9]{0,5}$ ]] || wrong_usage "$1 takes a number, not '$2'"; }
 
 # What each case runs, by its name. Sequential and random: pages written, pass after pass.
@@ -48,19 +52,19 @@ program_of() {
 parse_arguments() {
 	while [ $# -gt 0 ]; do
 		case $1 in
-		-h | --help) wrong_usage "see below" ;;
+		-h | --help) sed -n '/^# usage/,/^set/s/^# \{0,1\}//p' tests/bench/peer/run.sh && exit 0 ;;
 		--kernel | --build | --size | --rounds | --case | --on | --time | --json | --keep | --runs)
 			[ $# -gt 1 ] || wrong_usage "$1 lacks its value" ;;&
 		--kernel) kernel=$2 ;;
-		--build) programs=$2 ;;
+		--build) programs=$(from_caller "$2") ;;
 		--size) number "$1" "$2" && size=$2 ;;
 		--rounds) number "$1" "$2" && rounds=$2 ;;
 		--case) program_of "$2" >/dev/null || wrong_usage "no case $2" && cases+=("$2") ;;
 		--on) [[ $2 =~ ^(file|device)$ ]] || wrong_usage "--on takes file or device" && on=$2 ;;
 		--time) number "$1" "$2" && seconds=$2 ;;
-		--json) json=$2 ;;
-		--keep) keep=$2 && mkdir -p "$keep" ;;
-		--runs) runs=$2/runs ;;
+		--json) json=$(from_caller "$2") ;;
+		--keep) keep=$(from_caller "$2") && mkdir -p "$keep" ;;
+		--runs) runs=$(from_caller "$2")/runs ;;
 		*) wrong_usage "unknown argument '$1'" ;;
 		esac
 		shift 2

@@ -14,6 +14,10 @@ BEGIN { n_keys = split("wall_us guest_ns waited disk_read_bytes disk_written_byt
 	}
 }
 
+function spoil(c, why) { if (!(c in bad)) bad[c] = why }
+
+$1 == "profile" && v["status"] != 0 { spoil(v["case"], "under the profiler " v["side"] " ended with status " v["status"]) }
+
 $1 == "limits" { for (k in v) limits[k] = v[k] }
 
 $1 == "run" {
@@ -27,14 +31,16 @@ $1 == "run" {
 	if (s == "guestmm" && "stall_ns" in v)
 		v["stall_usec"] = int(v["stall_ns"] / 1000)
 	n = ++count[c, s]
+	if (v["wall_us"] == "" || v["waited"] == "" || v["disk_written_bytes"] == "" || v["output"] == "")
+		spoil(c, s "\047s figures or output are lost")
 	for (i = 1; i <= n_keys; i++)
 		value[c, s, keys[i], n] = v[keys[i]] + 0
 	if (v["status"] != 0)
-		bad[c] = s " ended with status " v["status"]
+		spoil(c, s " ended with status " v["status"])
 	if (!(c in output))
 		output[c] = v["output"]
 	else if (output[c] != v["output"] && c != "boot")
-		bad[c] = "outputs differ: " output[c] ", " v["output"]
+		spoil(c, "outputs differ: " output[c] ", " v["output"])
 	if (s == "guestmm")
 		limits["engine"] = v["engine"]
 }
@@ -91,10 +97,16 @@ function show(c,    below) {
 		median(c, "guestmm", "demand_zero"), median(c, "guestmm", "waited"), median(c, "guestmm", "rescue"),
 		median(c, "guestmm", "prefetched"), median(c, "guestmm", "prefetch_used"), median(c, "guestmm", "evicted"),
 		median(c, "guestmm", "clean")
-	below = median(c, "guestmm", "waited") < median(c, "qemu", "waited") &&
+	below = !(c in bad) && median(c, "guestmm", "waited") < median(c, "qemu", "waited") &&
 		median(c, "guestmm", "disk_written_bytes") < median(c, "qemu", "disk_written_bytes")
 	print "  counts " (below ? "below" : "NOT below") " kernel swap's"
 	print "  output " (c in bad ? "DIFFERS: " bad[c] : "the same: " output[c])
+}
+
+# Both sides, as often as each other.
+function check_whole(c) {
+	if (!count[c, "qemu"] || count[c, "qemu"] != count[c, "guestmm"])
+		spoil(c, (count[c, "qemu"] + 0) " runs of kernel swap, " (count[c, "guestmm"] + 0) " of guestmm")
 }
 
 function json_side(c, s,    i, text) {
@@ -120,10 +132,15 @@ function write_json(    i, c, comma) {
 }
 
 END {
-	if (!n_cases) {
+	if (n_cases - ("boot" in seen) < 1) {
 		print "no run was recorded"
 		exit 1
 	}
+	for (i = 0; i < n_cases; i++)
+		check_whole(order[i])
+	if (!("boot" in seen))
+		for (i = 0; i < n_cases; i++)
+			spoil(order[i], "no boot was recorded")
 	printf "guestmm (engine %s) against kernel swap, Linux %s, on %s\n", limits["engine"], limits["kernel"],
 		limits["on"] == "file" ? "files on ext4" : "disks without a file system"
 	printf "the guest's share: %s (QEMU's group: %s, of which the guest had %s at most, QEMU and the kernel %s)\n",
