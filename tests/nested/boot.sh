@@ -11,10 +11,9 @@ boot_seconds=180 # one nested host on a busy machine
 
 qemu='' listener=''
 clean_up() {
-	local pid
-	for pid in $qemu $listener; do
-		kill -9 "$pid" 2>/dev/null || true
-	done
+	[ -z "$qemu" ] || kill -9 "$qemu" 2>/dev/null || true
+	# It waits for a QEMU that never opened its end; else it has ended by itself.
+	[ -z "$listener" ] || [ "$(cat "/proc/$listener/comm" 2>/dev/null)" != cat ] || kill -9 "$listener" || true
 	rm -rf "$work"
 }
 
