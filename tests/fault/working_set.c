@@ -88,7 +88,8 @@ START_TEST(the_working_set_is_what_is_touched)
 	for (int i = 0; i < 6; i++) {
 		touch_for(vm, PAGES(20), PAGES(64), 6);
 		s = vm_stats(vm);
-		if (s.working_set.bytes > 60 * MIB)
+		if (s.working_set.bytes > 60 * MIB && s.working_set.touches > 20 &&
+		    s.working_set.curve[0].refaults_per_s > 1000)
 			break;
 		watch_harder(vm);
 	}

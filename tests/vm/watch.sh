@@ -97,6 +97,12 @@ refaults_with()
 		grep -o "\"limit_bytes\":$1,\"refaults_per_s\":[0-9]*" | sed 's/.*://'
 }
 
+top_tells_what_is_in_use()
+{
+	timeout 10 "$GUESTMM" top "$TMPDIR/socket" >"$WORK/top"
+	grep -q '^IN USE .* MiB .* 0/s' "$WORK/top"
+}
+
 refaults_with_32_mib() { [ "$(refaults_with 33554432)" -gt 1000 ]; }
 
 test_working_set()
@@ -111,8 +117,8 @@ test_working_set()
 	# On a slow host little is looked at, and it takes a while to be right.
 	wait_for 30 refaults_with_32_mib || fail "with 32 MiB: $(refaults_with 33554432) refaults"
 	[ "$(refaults_with 134217728)" = 0 ] || fail "with 128 MiB: $(refaults_with 134217728) refaults"
-	timeout 10 "$GUESTMM" top "$TMPDIR/socket" | grep -q '^IN USE .* MiB .* 0/s' ||
-		fail "top does not say what is in use"
+	wait_for 3 top_tells_what_is_in_use ||
+		fail "top does not say what is in use: $(timeout 10 "$GUESTMM" top "$TMPDIR/socket")"
 	quit
 	"$GUESTMM" run --working-set off --stats "$WORK/stats" hello >"$WORK/out" || fail "off: it fails"
 	grep -q '"working_set":{"on":false,"bytes":0,' "$WORK/stats" || fail "off: it is watched"

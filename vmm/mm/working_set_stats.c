@@ -32,6 +32,12 @@ static void ws_sum_page(const struct ws_page *e, uint64_t now, bool is_resident,
 		sums->n_unknown++;
 }
 
+/* In a block that cannot be laid aside: whether it is touched is never seen. */
+static bool ws_is_blind(const struct gmm_space *s, page_no p)
+{
+	return p < s->pages.n_pages && huge_mapped(s, p) != PAGE_NONE && !huge_may_lay_aside(s);
+}
+
 static void ws_sum(const struct gmm_space *s, uint64_t now, struct ws_sums *sums)
 {
 	const struct working_set *ws = &s->ws;
@@ -40,7 +46,9 @@ static void ws_sum(const struct gmm_space *s, uint64_t now, struct ws_sums *sums
 	for (uint32_t i = 0; ws->pages && i < ws->n; i++) {
 		page_no p = sampling_page(ws->level, i);
 
-		if (ws->pages[i].used)
+		if (ws_is_blind(s, p))
+			sums->n_unknown++;
+		else if (ws->pages[i].used)
 			ws_sum_page(&ws->pages[i], now,
 				    page_state(space_word(s, p)) == GMM_PAGE_RESIDENT, sums);
 	}
