@@ -50,36 +50,54 @@ static struct span touch_ahead(const struct gmm_space *s, page_no p, uint32_t n)
 	return (struct span){p, len};
 }
 
-/* p and those around it, without a gap, that may come along, in the aligned neighbourhood of this
- * many pages; p alone where less than a quarter of that is in use. */
-static struct span touch_around(const struct gmm_space *s, page_no p, uint32_t size)
+/* The aligned neighbourhood of this many pages that p is in, as far as its region goes. */
+static struct span touch_group(const struct gmm_space *s, page_no p, uint32_t size)
 {
 	const struct region *r = layout_find_page(&s->layout, p);
 	uint64_t end = r->first + region_n_pages(r);
-	page_no first = p - p % size, last = first + size - 1, from = p, to = p;
-	uint32_t n_in_use = 0;
+	page_no first = p - p % size, last = first + size - 1;
 
 	first = first < r->first ? r->first : first;
 	last = last < end ? last : (page_no)(end - 1);
-	for (page_no q = first; q <= last; q++)
-		n_in_use += touch_is_in_use(s, q);
-	if (n_in_use < size / 4)
+	return (struct span){first, last - first + 1};
+}
+
+static uint32_t touch_n_in_use(const struct gmm_space *s, struct span group)
+{
+	uint32_t n = 0;
+
+	for (page_no p = group.first; p < group.first + group.n; p++)
+		n += touch_is_in_use(s, p);
+	return n;
+}
+
+/* p and those around it, without a gap, that may come along; p alone where less than a quarter of
+ * the neighbourhood is in use. */
+static struct span touch_around(const struct gmm_space *s, page_no p, uint32_t size)
+{
+	const struct region *r = layout_find_page(&s->layout, p);
+	struct span group = touch_group(s, p, size);
+	page_no from = p, to = p;
+
+	if (touch_n_in_use(s, group) < size / 4)
 		return (struct span){p, 1};
-	while (from > first && touch_may_come_along(s, r, from - 1))
+	while (from > group.first && touch_may_come_along(s, r, from - 1))
 		from--;
-	while (to < last && touch_may_come_along(s, r, to + 1))
+	while (to + 1 < group.first + group.n && touch_may_come_along(s, r, to + 1))
 		to++;
 	return (struct span){from, to - from + 1};
 }
 
 /* What is dense becomes denser still (Kwon et al., "Ingens", OSDI 2016, put huge pages together by
  * how much of them is in use). Zeros that are never wanted are at most three times those that
- * were; only a limit that will never be short has room for them. */
+ * were; only a limit that will never be short has room for them. In sparse memory nothing is in
+ * use nearby, and the words of the wider neighbourhood are left in peace: they would be cache
+ * misses. */
 static struct span touch_neighbourhood(const struct gmm_space *s, page_no p)
 {
 	struct span span = {p, 1};
 
-	if (!space_has_all(s))
+	if (!space_has_all(s) || touch_n_in_use(s, touch_group(s, p, TOUCH_AROUND_MIN)) == 0)
 		return span;
 	for (uint32_t size = TOUCH_RUN_MAX; size >= TOUCH_AROUND_MIN && span.n == 1; size /= 2)
 		span = touch_around(s, p, size);
