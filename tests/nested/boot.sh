@@ -167,10 +167,10 @@ take_record() {
 
 # What the kernel said; but for the list of its tasks that was asked for at the time limit.
 kernel_log() {
-	local file until='$^'
-	[ "$(cat "$work/results/status" 2>/dev/null)" != limit ] || until='sysrq: Show Blocked State'
+	local file only=(cat)
+	[ "$(cat "$work/results/status" 2>/dev/null)" != limit ] || only=(sed '/sysrq: Show Blocked State/,$d')
 	for file in "$work/console" "$work/results/dmesg"; do
-		tr -d '\r' <"$file" | sed "/$until/,\$d"
+		tr -d '\r' <"$file" | "${only[@]}"
 	done
 }
 

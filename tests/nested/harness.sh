@@ -46,8 +46,10 @@ told_one_by_one() {
 		[ "$got" = "$want" ] || fail "$name is told as $got: $(cat "$work/told")"
 	done
 	cp -r "$work/results" "$work/others"
-	"$here/host.sh" "$work/others" sh -c 'exit 1' || fail "one failing test hides the others"
-	! "$here/host.sh" "$work/nowhere" sh -c 'exit 1' || fail "a host without results passes"
+	# shellcheck disable=SC2016
+	"$here/host.sh" "$work/others" sh -c 'echo planted_bad 3 1 >"$2/list"; exit 1' sh ||
+		fail "one failing test hides the others"
+	! "$here/host.sh" "$work/others" sh -c 'exit 1' || fail "an earlier host's results pass"
 	! "$here/host.sh" "$work/others" sh -c 'exit 125' || fail "a host that failed passes"
 }
 

@@ -4,6 +4,7 @@
 results=$1
 shift
 status=0
+rm -f "$results/list" # an earlier run's
 "$@" --results "$results" || status=$?
 [ "$status" != 1 ] || [ ! -s "$results/list" ] || status=0
 exit "$status"

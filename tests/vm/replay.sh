@@ -52,8 +52,8 @@ runs()
 	back=$((swap_in + prefetch))
 }
 
-# What the model says of the references is what the engine does, within a few percent: the engine
-# keeps some frames ready that the model uses (5 % more come back by moving, 7 % by copying).
+# What the model says of the references is what the engine does, within a few percent: 4 and 5 % more
+# came back by moving, 7 % by copying.
 test_predicts()
 {
 	references

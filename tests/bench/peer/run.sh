@@ -35,9 +35,6 @@ wrong_usage() {
 	exit 64
 }
 
-# A file that the caller named.
-from_caller() { realpath -m -- "$([ "${1:0:1}" = / ] || printf %s/ "$caller")$1"; }
-
 number() { [[ $2 =~ ^[1-9][0-9]{0,5}$ ]] || wrong_usage "$1 takes a number, not '$2'"; }
 
 # What each case runs, by its name. Sequential and random: pages written, pass after pass.
