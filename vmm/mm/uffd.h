@@ -57,7 +57,8 @@ int uffd_register(const struct uffd *u, void *start, size_t bytes, uint64_t mode
 int uffd_unregister(const struct uffd *u, void *start, size_t bytes);
 
 /* Moves pages. *done: bytes moved, also on failure. -EBUSY (pinned or shared), -EEXIST
- * (destination filled), -ENOENT (source empty), -EAGAIN. */
+ * (destination filled), -ENOENT (source empty), -EAGAIN (a race was lost; or there is more to move:
+ * call again for the rest). */
 int uffd_move(const struct uffd *u, void *to, void *from, size_t bytes, size_t *done);
 int uffd_copy(const struct uffd *u, void *to, const void *from, size_t bytes, size_t *done);
 int uffd_protect(const struct uffd *u, void *start, size_t bytes, bool protect);

@@ -24,16 +24,18 @@
 
 static int move_bytes(struct engine *e, char *to, char *from, size_t bytes, size_t *done)
 {
+	unsigned tries = MOVE_TRIES;
 	int ret = 0;
 
 	*done = 0;
-	for (int i = 0; i < MOVE_TRIES && *done < bytes; i++) {
+	while (*done < bytes && tries) {
 		size_t now;
 
 		ret = uffd_move(e->uffd, to + *done, from + *done, bytes - *done, &now);
 		*done += now;
 		if (ret != -EAGAIN && ret != 0)
 			break;
+		tries -= now == 0;
 	}
 	return *done == bytes ? 0 : ret == -EAGAIN ? -EBUSY : ret;
 }
