@@ -80,9 +80,16 @@ static void print_curve(const struct gmm_stats *s)
 		       s->working_set.curve[i].refaults_per_s);
 }
 
-START_TEST(the_working_set_is_what_is_touched)
+/* Where whole blocks are not seen into, those that were filled ahead of the guest pass for used. */
+static uint64_t most_in_use(struct vm *vm)
 {
-	struct vm *vm = watched_vm(engines[_i], 256, 192);
+	const struct gmm_space *s = vm->space;
+
+	return (s->huge.n_mapped && !huge_may_lay_aside(s) ? 76 : 68) * MIB;
+}
+
+static void touches_64_of_256_mib(struct vm *vm)
+{
 	struct gmm_stats s;
 
 	for (int i = 0; i < 6; i++) {
@@ -96,7 +103,7 @@ START_TEST(the_working_set_is_what_is_touched)
 	print_curve(&s);
 	ck_assert(s.working_set.on);
 	ck_assert_uint_gt(s.working_set.bytes, 60 * MIB);
-	ck_assert_uint_lt(s.working_set.bytes, 68 * MIB);
+	ck_assert_uint_lt(s.working_set.bytes, most_in_use(vm));
 	ck_assert_uint_le(s.working_set.sampled, 1024);
 	ck_assert(looks_often(&s, 20, 6));
 	/* Eighths of the limit, as far as there is memory; with what is in use nothing comes back,
@@ -106,6 +113,26 @@ START_TEST(the_working_set_is_what_is_touched)
 		ck_assert_uint_eq(s.working_set.curve[i].limit_bytes, (i + 1) * 24 * MIB);
 	ck_assert_uint_gt(s.working_set.curve[0].refaults_per_s, 1000);
 	ck_assert_uint_eq(s.working_set.curve[3].refaults_per_s, 0);
+}
+
+START_TEST(the_working_set_is_what_is_touched)
+{
+	struct vm *vm = watched_vm(engines[_i], 256, 192);
+
+	touches_64_of_256_mib(vm);
+	vm_free(vm, true);
+}
+END_TEST
+
+/* As on a kernel that does not free page tables: blocks stay as they are, and are not watched. */
+START_TEST(what_cannot_be_watched_passes_for_the_rest)
+{
+	struct vm *vm = watched_vm(engines[_i], 256, 192);
+
+	vm->space->huge.reclaims_tables = HUGE_NO;
+	touches_64_of_256_mib(vm);
+	printf("%lu of %lu MiB are in blocks that are not watched\n",
+	       (uint64_t)vm->space->huge.n_mapped * 2, vm_stats(vm).resident_bytes >> 20);
 	vm_free(vm, true);
 }
 END_TEST
@@ -322,5 +349,6 @@ START_TEST(the_curve_foretells_another_limit)
 END_TEST
 
 UNIT_MAIN_LOOP("working_set", N_ENGINES, 120, the_working_set_is_what_is_touched,
-	       it_costs_less_than_a_hundredth_of_a_cpu, off_it_costs_nothing,
-	       zeros_that_left_are_seen_to_come_back, the_curve_foretells_another_limit)
+	       what_cannot_be_watched_passes_for_the_rest, it_costs_less_than_a_hundredth_of_a_cpu,
+	       off_it_costs_nothing, zeros_that_left_are_seen_to_come_back,
+	       the_curve_foretells_another_limit)

@@ -10,8 +10,8 @@
  * In a block that the kernel maps as one page the block is laid aside, whole, never split; a touch
  * of any of its pages counts for all of the sample that are in it, for the block leaves as one
  * under pressure, too. Kernels that cannot put such a block back as one (before 6.14) have theirs
- * left alone: nothing is seen there, as many of their pages pass for used as of the others, and the
- * curve knows only the others.
+ * left alone: nothing is seen there, and their pages pass for what the others are on average, in
+ * the curve as well.
  *
  * At most 1024 pages are in the sample: where more are in use, every other goes. What it costs is
  * paid in advance, a touch's cost when its page is laid aside, out of a budget of 6 ms a second:

@@ -13,6 +13,7 @@ struct ws_sums {
 	uint64_t n_used;    /* in the window */
 	uint64_t n_idle;    /* not */
 	uint64_t n_unknown; /* not watched long enough to tell */
+	uint64_t n_blind;   /* never watched */
 	double open_ns;	    /* page-nanoseconds that pages of the sample are watched for now */
 };
 
@@ -47,19 +48,27 @@ static void ws_sum(const struct gmm_space *s, uint64_t now, struct ws_sums *sums
 		page_no p = sampling_page(ws->level, i);
 
 		if (ws_is_blind(s, p))
-			sums->n_unknown++;
+			sums->n_blind++;
 		else if (ws->pages[i].used)
 			ws_sum_page(&ws->pages[i], now,
 				    page_state(space_word(s, p)) == GMM_PAGE_RESIDENT, sums);
 	}
 }
 
-/* Of those that nobody knows as many as of the others. */
+static uint64_t ws_n_pages(const struct ws_sums *sums)
+{
+	return sums->n_used + sums->n_idle + sums->n_unknown + sums->n_blind;
+}
+
+/* Of those that nobody knows as many as of the others. Where only such are that will never be known
+ * they are all that may be in use. */
 static double ws_in_use(const struct ws_sums *sums)
 {
-	double known = (double)(sums->n_used + sums->n_idle);
+	uint64_t known = sums->n_used + sums->n_idle;
 
-	return known > 0 ? (double)sums->n_used * (1 + (double)sums->n_unknown / known) : 0;
+	if (known == 0)
+		return (double)sums->n_blind;
+	return (double)ws_n_pages(sums) * (double)sums->n_used / (double)known;
 }
 
 static void ws_add_point(const struct curve_slopes *slopes, uint64_t limit_pages,
@@ -102,7 +111,7 @@ void working_set_stats(struct gmm_space *s, struct gmm_stats *out)
 		return;
 	curve_advance(&ws->curve, now);
 	ws_sum(s, now, &sums);
-	curve_fit(&ws->curve, ws->n_used * each, sums.open_ns * each, &slopes);
+	curve_fit(&ws->curve, (double)ws_n_pages(&sums) * each, sums.open_ns * each, &slopes);
 	out->working_set.bytes = (uint64_t)(ws_in_use(&sums) * each) << GMM_PAGE_SHIFT;
 	out->working_set.pages_a_sample = UINT64_C(1) << ws->level;
 	out->working_set.sampled = ws->n_used;
