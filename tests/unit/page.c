@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "page.h"
 #include "unit.h"
@@ -47,6 +48,40 @@ START_TEST(fields_do_not_overlap)
 	ck_assert_uint_eq(page_payload(w), 5);
 	ck_assert_uint_eq(page_stamp(w), 0);
 	ck_assert_uint_eq(page_holds(w), PAGE_HOLDS_MAX);
+}
+END_TEST
+
+static bool has_memory(const struct page_table *t, page_no p)
+{
+	uintptr_t at = (uintptr_t)&t->words[p] & ~(uintptr_t)4095;
+	unsigned char is_there = 0;
+
+	ck_assert_int_eq(mincore((void *)at, 4096, &is_there), 0); /* NOLINT */
+	return is_there & 1;
+}
+
+/* As many as a chunk has, and at the table's end as many as there are. */
+START_TEST(words_get_memory_many_at_a_time)
+{
+	const page_no n = 2 * PAGE_POPULATE + 600;
+	struct page_table t;
+
+	ck_assert_int_eq(page_table_init(&t, n), 0);
+	ck_assert_int_eq(page_table_grow(&t, n, GMM_PAGE_EMPTY), 0);
+	ck_assert(!has_memory(&t, 0));
+	page_table_populate(&t, PAGE_POPULATE + 5);
+	ck_assert(!has_memory(&t, PAGE_POPULATE - 1));
+	ck_assert(has_memory(&t, PAGE_POPULATE));
+	ck_assert(has_memory(&t, 2 * PAGE_POPULATE - 1));
+	ck_assert(!has_memory(&t, 2 * PAGE_POPULATE));
+	page_table_populate(&t, n - 1);
+	ck_assert(has_memory(&t, 2 * PAGE_POPULATE));
+	ck_assert(has_memory(&t, n - 1));
+	page_change(&t, n - 1, page_get(&t, n - 1), page_make(GMM_PAGE_FILLING, 7));
+	page_table_populate(&t, n - 1);
+	ck_assert_uint_eq(page_payload(page_get(&t, n - 1)), 7);
+	page_table_fini(&t);
+	page_table_fini(&t); /* twice is once */
 }
 END_TEST
 
@@ -161,6 +196,7 @@ int main(void)
 
 	tcase_add_test(tc, edges_are_the_designs);
 	tcase_add_test(tc, fields_do_not_overlap);
+	tcase_add_test(tc, words_get_memory_many_at_a_time);
 	tcase_add_test(tc, changes_are_counted);
 	tcase_add_test(tc, runs_end_where_a_page_differs);
 	tcase_add_test(tc, runs_change_and_are_counted);

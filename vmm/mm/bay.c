@@ -9,10 +9,6 @@
 #include "fatal.h"
 #include "reserve.h"
 
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
-#endif
-
 int bay_init(struct bay *b, struct pool_member *member)
 {
 	size_t frames_bytes = gmm_frames_bytes(BAY_SLOTS);

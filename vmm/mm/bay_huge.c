@@ -17,10 +17,7 @@
 
 #include "bay.h"
 #include "fatal.h"
-
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
-#endif
+#include "reserve.h"
 
 static bay_slot huge_first(const struct bay *b, const struct bay_huge *h)
 {

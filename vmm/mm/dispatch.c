@@ -286,6 +286,15 @@ static bool dispatch_defers(struct gmm_space *s)
 	return s->deferred;
 }
 
+/* True: more of it is to be done. */
+static bool dispatch_reclaim(struct gmm_space *s)
+{
+	if (reclaim_is_due(s))
+		return dispatch_defers(s) || dispatch_relieve(s) || reclaim_balance(s);
+	s->deferred = false;
+	return false;
+}
+
 static int dispatch_locked(struct gmm_space *s, unsigned ready)
 {
 	unsigned n_read = 0, reaped, reaped_late;
@@ -314,7 +323,7 @@ static int dispatch_locked(struct gmm_space *s, unsigned ready)
 	if (s->n_waiting)
 		dispatch_serve_waiting(s);
 	clean_balance(s);
-	more = dispatch_defers(s) || dispatch_relieve(s) || reclaim_balance(s);
+	more = dispatch_reclaim(s);
 	reaped_late = dispatch_settle(s);
 	more |= prefetch_run(s);
 	s->idle_due = reaped || reaped_late || n_read || more;

@@ -102,6 +102,7 @@ enum fault_outcome fault_serve(struct gmm_space *s, const struct fault *f)
 
 	if (!space_policy(s))
 		return FAULT_WAIT; /* no memory for it: later, perhaps */
+	page_table_populate(&s->pages, f->page);
 	switch (page_state(space_word(s, f->page))) {
 	case GMM_PAGE_EMPTY:
 	case GMM_PAGE_BALLOONED:

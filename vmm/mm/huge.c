@@ -218,9 +218,11 @@ uint32_t huge_fill(struct gmm_space *s, page_no p, bool goes_on)
 	page_no block = huge_is_on(s) ? huge_block(s, p) : PAGE_NONE, first;
 	uint32_t n, i;
 
-	if (block == PAGE_NONE || !huge_is_fresh(s, block))
+	if (block == PAGE_NONE)
 		return 0;
 	if (h->mode == GMM_HUGE_AUTO && (p - block >= HUGE_NEAR || !goes_on))
+		return 0;
+	if (!huge_is_fresh(s, block))
 		return 0;
 	if (block != h->next)
 		h->window = 1;

@@ -30,6 +30,7 @@
 #include <sys/mman.h>
 
 #include "fatal.h"
+#include "reserve.h"
 #include "trace.h"
 
 #define TO(state) (1u << GMM_PAGE_##state)
@@ -57,25 +58,42 @@ const char *page_state_name(enum gmm_page_state state)
 	return state < GMM_PAGE_N_STATES ? names[state] : "?";
 }
 
+static size_t populated_bytes(uint64_t n_words)
+{
+	return (size_t)(n_words / PAGE_POPULATE / 8 + 1);
+}
+
 int page_table_init(struct page_table *t, uint64_t n_max)
 {
-	void *p;
-
 	if (n_max == 0 || n_max >= PAGE_NONE)
 		return -EINVAL;
-	p = mmap(NULL, n_max * sizeof(uint64_t), PROT_READ | PROT_WRITE,
-		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (p == MAP_FAILED)
-		return -ENOMEM;
-	*t = (struct page_table){.words = p, .n_reserved = n_max};
-	return 0;
+	*t = (struct page_table){.n_reserved = n_max};
+	t->words = reserve_map(n_max * sizeof(uint64_t));
+	t->populated = reserve_map(populated_bytes(n_max));
+	if (t->words && t->populated)
+		return 0;
+	page_table_fini(t);
+	return -ENOMEM;
 }
 
 void page_table_fini(struct page_table *t)
 {
-	if (t->words)
-		munmap((void *)t->words, t->n_reserved * sizeof(uint64_t));
+	reserve_unmap((void *)t->words, t->n_reserved * sizeof(uint64_t));
+	reserve_unmap(t->populated, populated_bytes(t->n_reserved));
 	t->words = NULL;
+	t->populated = NULL;
+}
+
+void page_table_populate(struct page_table *t, page_no p)
+{
+	uint64_t i = p / PAGE_POPULATE, first = i * PAGE_POPULATE, n = t->n_reserved - first;
+
+	if (t->populated[i / 8] >> i % 8 & 1)
+		return;
+	t->populated[i / 8] |= (uint8_t)(1u << i % 8);
+	n = n < PAGE_POPULATE ? n : PAGE_POPULATE;
+	/* Where that fails, or the kernel knows it not, they come one by one. */
+	madvise((void *)&t->words[first], n * sizeof(uint64_t), MADV_POPULATE_WRITE);
 }
 
 int page_table_grow(struct page_table *t, uint64_t n, enum gmm_page_state state)

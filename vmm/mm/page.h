@@ -21,6 +21,7 @@
 #include <guestmm/store.h>
 
 #define PAGE_HOLDS_MAX 255u
+#define PAGE_POPULATE  8192u /* words that get memory at once: 64 KiB, for 32 MiB of the guest's */
 #define PAGE_STAMPS    4095u /* of 12 bits; 0 is none */
 
 enum page_flag {
@@ -39,6 +40,7 @@ typedef uint32_t page_no;
 
 struct page_table {
 	_Atomic uint64_t *words;
+	uint8_t *populated; /* a bit for PAGE_POPULATE words */
 	uint64_t n_pages, n_reserved;
 	_Atomic uint64_t n_in[GMM_PAGE_N_STATES];
 	struct gmm_trace *trace; /* told of all changes; NULL: none */
@@ -101,6 +103,10 @@ static inline page_word page_with_stamp(page_word w, unsigned stamp)
 /* Reserves address space for n_max words; nothing is committed yet. 0, -ENOMEM. */
 int page_table_init(struct page_table *t, uint64_t n_max);
 void page_table_fini(struct page_table *t);
+
+/* Page p is about to be touched for the first time, perhaps. The host gives memory for words a page
+ * at a time, by two faults (the first reads, the second writes): this asks for more at once. */
+void page_table_populate(struct page_table *t, page_no p);
 
 /* Adds n pages in the given state (EMPTY, or SWAPPED for windows with payload = index). */
 int page_table_grow(struct page_table *t, uint64_t n, enum gmm_page_state state);

@@ -329,8 +329,8 @@ bool reclaim_may_wait(struct gmm_space *s)
 {
 	struct gmm_watermarks m = reclaim_marks(s);
 
-	return s->policy && reclaim_pace(s, &m) != PACE_URGENT &&
-	       (reclaim_need(s, &m) || reclaim_to_write(s, &m));
+	return s->policy && (reclaim_need(s, &m) || reclaim_to_write(s, &m)) &&
+	       reclaim_pace(s, &m) != PACE_URGENT;
 }
 
 static void reclaim_meet_limit(struct gmm_space *s)
@@ -378,6 +378,12 @@ static uint32_t reclaim_max_writes(enum reclaim_pace pace)
 		break;
 	}
 	return SPACE_WRITES_SHORT;
+}
+
+bool reclaim_is_due(struct gmm_space *s)
+{
+	return s->n_staged || s->reclaim_flush || s->block.blocked || pool_excess(s->pool) ||
+	       reclaim_must_give(s) || reclaim_wants(s);
 }
 
 bool reclaim_balance(struct gmm_space *s)

@@ -4,6 +4,9 @@
 
 #include "space.h"
 
+/* Something is short, on its way out or asked for. Cheap: asked at each fault. */
+bool reclaim_is_due(struct gmm_space *s);
+
 /* Evicts and writes so that free frames stay above the watermarks and the limit is met.
  * True: more is left to do at once. */
 bool reclaim_balance(struct gmm_space *s);

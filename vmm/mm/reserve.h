@@ -5,6 +5,10 @@
 #include <stddef.h>
 #include <sys/mman.h>
 
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
+#endif
+
 /* NULL where there is no address space for it. */
 static inline void *reserve_map(size_t bytes)
 {

@@ -117,6 +117,8 @@ static void heat_set(struct heat *h, uint64_t page, unsigned byte)
 {
 	uint8_t old = h->bytes[page];
 
+	if (byte == old) /* nor is memory taken for a page that never left */
+		return;
 	h->n_filed += (byte & FILED) != 0;
 	h->n_filed -= (old & FILED) != 0;
 	h->bytes[page] = (uint8_t)byte;
