@@ -100,9 +100,25 @@ console_tail() {
 	tail -n "${1:-30}" "$work/console" | tr -d '\r'
 }
 
+# What the monitor has said of the processor's registers, from a byte of it on.
 registers() {
-	echo "--- registers of the nested host's processor, at the time limit:"
-	tr -d '\r' <"$work/monitor" | grep -aE '^(RAX|RSI|R8|R12|RIP|CR0|CS |EFER)' || echo "(QEMU does not answer)"
+	echo "--- registers of the nested host's processor, $2:"
+	part "$work/monitor" "$1" "$(stat -c %s "$work/monitor")" | tr -d '\r' |
+		grep -aE '^(RAX|RSI|R8|R12|RIP|CR0|CS |EFER)' || echo "(QEMU does not answer)"
+}
+
+limit_registers() { registers "$limit_asked" "at the time limit"; }
+
+# A single test that hangs: the nested host says so on its console, and ends it a moment later.
+n_hangs=0
+watch_hangs() {
+	local names asked
+	mapfile -t names < <(grep -aoE 'init: test [^ ]+ hangs' "$work/console" | cut -d ' ' -f 3)
+	[ ${#names[@]} -gt $n_hangs ] || return 0
+	n_hangs=${#names[@]}
+	asked=$(stat -c %s "$work/monitor")
+	monitor "info registers"
+	registers "$asked" "while ${names[-1]} hangs" >&2
 }
 
 fail() {
@@ -125,22 +141,25 @@ nudge() {
 }
 
 # Waits for the end; fails where it does not come.
+limit_asked=0
 watch() {
 	local deadline=$((SECONDS + boot_seconds)) up=false looked=false
 	while kill -0 "$qemu" 2>/dev/null; do
 		show
 		nudge
+		watch_hangs
 		if ! $up && grep -q "nested host is up" "$work/console"; then
 			up=true
 			deadline=$((SECONDS + limit + 20)) # it ends by itself, and writes its record
 		fi
 		if $up && ! $looked && [ $SECONDS -ge $((deadline - 21)) ]; then
 			looked=true
+			limit_asked=$(stat -c %s "$work/monitor")
 			monitor "info registers"
 		fi
 		if [ $SECONDS -ge $deadline ]; then
 			$looked || monitor "info registers"
-			registers >&2
+			limit_registers >&2
 			console_tail >&2
 			kill -9 "$qemu"
 			$up || fail "the nested host did not come up within $boot_seconds s" 125
@@ -192,7 +211,7 @@ judge() {
 	[ "$status" != no-kvm ] || fail "the nested host has no KVM with nested paging" 125
 	show_rest
 	[ "$status" != limit ] || {
-		registers >&2
+		limit_registers >&2
 		console_tail 60 >&2
 		fail "time limit: not done after $limit s" 124
 	}
