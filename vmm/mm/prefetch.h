@@ -20,10 +20,10 @@ struct gmm_space;
 struct transfer;
 
 struct prefetch {
-	struct trends trends;
-	struct threads threads;
 	uint64_t wanted;	   /* trends of which something is wanted, a bit each */
 	uint32_t n_used, n_wasted; /* of late */
+	struct trends trends;
+	struct threads threads;
 };
 
 _Static_assert(TRENDS_N <= 64, "a bit a trend");

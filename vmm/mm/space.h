@@ -62,13 +62,15 @@ struct waiting {
 };
 
 struct transfers {
-	struct transfer all[SPACE_TRANSFERS];
 	uint16_t free;
 	uint16_t ready; /* reads that ended well, to be installed */
 	uint32_t n_free, n_reads, n_writes;
 	uint32_t max_writes;
+	struct transfer all[SPACE_TRANSFERS];
 };
 
+/* What each fault looks at comes first, and lies together: on the vCPU's own CPU every page of
+ * memory more is a walk of the page tables more. */
 struct gmm_space {
 	struct gmm_pool *pool;
 	struct gmm_store *store; /* NULL: no swap */
@@ -97,13 +99,9 @@ struct gmm_space {
 		bool asked; /* to look again, however little it found last time */
 	} relief;
 
-	struct transfers transfers;
 	bay_slot staged_head, staged_tail; /* see staging.h */
-	uint32_t n_staged;
-	struct waiting waiting[SPACE_WAITING];
-	uint32_t n_waiting;
-	struct streams streams; /* first touches */
-	struct prefetch prefetch;
+	uint32_t n_staged, n_waiting, n_events;
+	uint32_t stamp_unit; /* evictions for one step of a stamp */
 
 	struct { /* the store refused a page: try again later, a few at a time */
 		bool blocked;
@@ -122,19 +120,21 @@ struct gmm_space {
 	bool idle_due;		/* what is not urgent was put off */
 	bool has_served;	/* this dispatch has: somebody who faulted can go on */
 	bool deferred;		/* reclaim was, for his sake, in the last one */
-	uint32_t stamp_unit;	/* evictions for one step of a stamp */
+	bool dead;		/* the userfaultfd failed */
 	uint64_t served_ns;	/* when a frame was last needed */
 	uint64_t maintained_ns; /* when the store had time to tidy up */
 	uint64_t timer_ns;	/* when the timer ends; 0: it is not set */
 	uint64_t fault_ns;	/* when somebody last faulted */
 
-	struct counters counters;
 	struct stall stall;
+	struct streams streams; /* first touches */
+	struct counters counters;
 	struct thrash thrash;
 	struct working_set ws;
+	struct prefetch prefetch;
+	struct transfers transfers;
+	struct waiting waiting[SPACE_WAITING];
 	struct gmm_event events[SPACE_EVENTS];
-	uint32_t n_events;
-	bool dead; /* the userfaultfd failed */
 };
 
 static inline page_word space_word(const struct gmm_space *s, page_no p)
