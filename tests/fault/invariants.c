@@ -203,6 +203,20 @@ START_TEST(invariant_5_zero_pages_cost_no_write)
 }
 END_TEST
 
+/* Each of the first n pages: vm_evict_all() counts frames, among which are free ones. */
+static void vm_evict_first(struct vm *vm, uint64_t n)
+{
+	uint64_t p = 0;
+
+	for (int i = 0; i < 2000 && p < n; i++) {
+		gmm_space_reclaim(vm->space, vm->n_pages);
+		sleep_ms(5);
+		while (p < n && vm_state(vm, p) == GMM_PAGE_SWAPPED)
+			p++;
+	}
+	ck_assert_uint_eq(p, n);
+}
+
 START_TEST(invariant_5_clean_pages_cost_no_write)
 {
 	/* Of 64 MiB so little is used that clean copies fit into the bookkeeping's bound. */
@@ -211,14 +225,14 @@ START_TEST(invariant_5_clean_pages_cost_no_write)
 
 	for (uint64_t p = 0; p < PAGES(8); p++)
 		*vm_word(vm, p) = p + 1;
-	vm_evict_all(vm);
+	vm_evict_first(vm, PAGES(8));
 	written = vm_stats(vm).reclaim.written;
 	ck_assert_uint_eq(written, PAGES(8));
 	for (uint64_t p = 0; p < PAGES(8); p++)
 		ck_assert_uint_eq(*vm_word(vm, p), p + 1);
 	for (uint64_t p = 0; p < dirty; p++)
 		(*vm_word(vm, p))++;
-	vm_evict_all(vm);
+	vm_evict_first(vm, PAGES(8));
 	ck_assert_uint_eq(vm_stats(vm).reclaim.written, written + dirty);
 	ck_assert_uint_eq(vm_stats(vm).reclaim.clean, PAGES(8) - dirty);
 	for (uint64_t p = 0; p < PAGES(8); p++)

@@ -180,6 +180,14 @@ static void toucher_end(struct toucher *t)
 	pthread_join(t->thread, NULL);
 }
 
+/* Reads are held before their pages' states are changed. */
+static void wait_filling(struct gated *g, uint64_t page)
+{
+	for (int i = 0; i < 5000 && vm_state(&g->vm, page) != GMM_PAGE_FILLING; i++)
+		sleep_ms(1);
+	ck_assert_int_eq(vm_state(&g->vm, page), GMM_PAGE_FILLING);
+}
+
 /* Two pages in order: the second is at the gate, and so is a guess at the third, page + 2. */
 static void guess(struct gated *g, struct toucher *t, uint64_t page)
 {
@@ -189,8 +197,8 @@ static void guess(struct gated *g, struct toucher *t, uint64_t page)
 	gate_shut(g->gate);
 	t->n_may = 2;
 	wait_held(g, 2);
-	ck_assert_int_eq(vm_state(&g->vm, page + 1), GMM_PAGE_FILLING);
-	ck_assert_int_eq(vm_state(&g->vm, page + 2), GMM_PAGE_FILLING);
+	wait_filling(g, page + 1);
+	wait_filling(g, page + 2);
 }
 
 /* A read that takes for ever: other pages come and go meanwhile. */
