@@ -206,9 +206,9 @@ static void dispatch_drain_fd(int fd)
 
 /* Work that no descriptor tells of needs a look again soon. A timer that is set already and ends no
  * later is left alone: it costs a system call, and dispatches are many. */
-static void dispatch_set_timer(struct gmm_space *s)
+static void dispatch_set_timer(struct gmm_space *s, uint64_t now)
 {
-	uint64_t blocked = writeback_blocked_until(s), now = now_ns(), in = 0;
+	uint64_t blocked = writeback_blocked_until(s), in = 0;
 	uint64_t watch = working_set_next_ns(s);
 	struct itimerspec t = {0};
 
@@ -298,6 +298,7 @@ static bool dispatch_reclaim(struct gmm_space *s)
 static int dispatch_locked(struct gmm_space *s, unsigned ready)
 {
 	unsigned n_read = 0, reaped, reaped_late;
+	uint64_t now;
 	int ret = 0;
 	bool more;
 
@@ -333,9 +334,10 @@ static int dispatch_locked(struct gmm_space *s, unsigned ready)
 		dispatch_idle(s);
 	dispatch_maintain(s);
 	working_set_tick(s);
-	stall_update(&s->stall, now_ns());
-	thrash_update(&s->thrash, s->stall.since_ns, s->stall.some_ns);
-	dispatch_set_timer(s);
+	now = now_ns();
+	stall_update(&s->stall, now);
+	thrash_update(&s->thrash, now, s->stall.some_ns);
+	dispatch_set_timer(s, now);
 	/* Writes that ended late leave room for others. */
 	return more || reaped_late & REAPED_WRITES || n_read == DISPATCH_EVENTS_READ ? -EAGAIN : 0;
 }
