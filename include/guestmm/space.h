@@ -168,7 +168,8 @@ struct gmm_stats {
 	 * It is that of an LRU. All 0 where it is off. */
 	struct {
 		bool on;
-		uint64_t bytes;		 /* touched in the last 60 s */
+		uint64_t bytes;		 /* touched in the last 60 s; where no page can be watched
+					  * (all in huge frames, before Linux 6.14): may have been */
 		uint64_t pages_a_sample; /* that each page of the sample stands for */
 		uint64_t sampled;	 /* pages in the sample that are in use */
 		uint64_t touches;	 /* faults that there would not have been without it */

@@ -107,18 +107,33 @@ registers() {
 		grep -aE '^(RAX|RSI|R8|R12|RIP|CR0|CS |EFER)' || echo "(QEMU does not answer)"
 }
 
-limit_registers() { registers "$limit_asked" "at the time limit"; }
+limit_registers() {
+	if [ -n "$limit_asked" ]; then
+		registers "$limit_asked" "at the time limit"
+	else
+		echo "--- (the nested host ended at its time limit before it was asked for its registers)"
+	fi
+}
 
-# A single test that hangs: the nested host says so on its console, and ends it a moment later.
+# Until the monitor has answered, for at most ten seconds.
+wait_registers() {
+	local end=$((SECONDS + 10))
+	until tail -c +$(($1 + 1)) "$work/monitor" | grep -aq '^EFER' || [ $SECONDS -ge $end ]; do
+		sleep 0.2
+	done
+}
+
+# A single test that hangs: the nested host says so on its console a moment before it ends it.
 n_hangs=0
 watch_hangs() {
 	local names asked
-	mapfile -t names < <(grep -aoE 'init: test [^ ]+ hangs' "$work/console" | cut -d ' ' -f 3)
+	mapfile -t names < <(grep -aoE 'init: test [^ ]+ is near its time limit' "$work/console" | cut -d ' ' -f 3)
 	[ ${#names[@]} -gt $n_hangs ] || return 0
 	n_hangs=${#names[@]}
 	asked=$(stat -c %s "$work/monitor")
 	monitor "info registers"
-	registers "$asked" "while ${names[-1]} hangs" >&2
+	wait_registers "$asked"
+	registers "$asked" "shortly before the time limit of ${names[-1]}" >&2
 }
 
 fail() {
@@ -141,7 +156,7 @@ nudge() {
 }
 
 # Waits for the end; fails where it does not come.
-limit_asked=0
+limit_asked=''
 watch() {
 	local deadline=$((SECONDS + boot_seconds)) up=false looked=false
 	while kill -0 "$qemu" 2>/dev/null; do

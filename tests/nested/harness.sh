@@ -72,7 +72,7 @@ test_list() {
 		fail "passed: $(cat "$work/out")"
 	grep -q "it's the planted failure" "$work/out" || fail "the failure's words are lost: $(cat "$work/out")"
 	grep -q 'planted_hang: status 124' "$work/out" || fail "the hang is not told: $(cat "$work/out")"
-	said 'while planted_hang hangs'
+	said 'shortly before the time limit of planted_hang'
 	said '^RIP='
 	grep -q '^b c said' "$work/results/tests/planted_variable" || fail "a test's variable is lost"
 	grep -q 'skipped: as planted' "$work/results/tests/planted_skip" || fail "a test's output is lost"

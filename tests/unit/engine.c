@@ -2,11 +2,17 @@
 #include "engine/engine.h"
 
 #include <errno.h>
+#include <poll.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
+
+#include "pagemap.h"
 
 #include "unit.h"
 
@@ -46,7 +52,7 @@ static void setup(const struct engine_ops *ops)
 	ck_assert_int_eq(uffd_register(&uffd, mem, N_PAGES * PAGE,
 				       UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_WP),
 			 0);
-	engine = (struct engine){.ops = ops, .uffd = &uffd, .bay = &bay, .pagemap = -1};
+	engine = (struct engine){.ops = ops, .uffd = &uffd, .bay = &bay, .pagemap = pagemap_open()};
 	ck_assert_int_eq(ops->setup(&engine), 0);
 }
 
@@ -89,6 +95,7 @@ static void teardown(void)
 	ck_assert_uint_eq(n_used(), 0);
 	pool_leave(&member);
 	close(member.wake_fd);
+	close(engine.pagemap);
 	gmm_pool_free(pool);
 	uffd_close(&uffd);
 }
@@ -296,8 +303,129 @@ START_TEST(poison_needs_no_mark_of_the_kernels)
 }
 END_TEST
 
+/* ---- moves that the kernel makes and denies ---- */
+
+static bool deny;	  /* each move: made, nobody woken, and said to have found pages there */
+static unsigned n_denied; /* such answers, the kernel's own as well */
+
+/* The linker's names for ioctl(), and for what the library calls instead. */
+int __real_ioctl(int fd, unsigned long request, void *arg);
+int __wrap_ioctl(int fd, unsigned long request, void *arg);
+
+int __wrap_ioctl(int fd, unsigned long request, void *arg)
+{
+	struct uffdio_move *move = arg;
+	int ret;
+
+	if (request == UFFDIO_MOVE && deny)
+		move->mode |= UFFDIO_MOVE_MODE_DONTWAKE;
+	ret = __real_ioctl(fd, request, arg);
+	if (request != UFFDIO_MOVE)
+		return ret;
+	if (deny && move->move > 0) {
+		move->move = -EEXIST;
+		errno = EEXIST;
+		ret = -1;
+	}
+	n_denied += ret && move->move == -EEXIST;
+	return ret;
+}
+
+static void *read_byte(void *at)
+{
+	return (void *)(uintptr_t) * (volatile unsigned char *)at;
+}
+
+static bool can_move(const struct engine_ops *ops)
+{
+	setup(ops);
+	if (ops == &engine_move)
+		return true;
+	teardown();
+	return false;
+}
+
+#define N_RUN 16u
+
+START_TEST(moves_that_are_denied_are_found)
+{
+	struct pollfd p = {.events = POLLIN};
+	bay_slot slots[N_RUN];
+	pthread_t t;
+	unsigned done;
+	void *got;
+
+	if (!can_move(all[_i]))
+		return;
+	fill(0, N_RUN);
+	for (unsigned i = 0; i < N_RUN; i++)
+		*page(i) = (char)(i + 1);
+	deny = true;
+	ck_assert_int_eq(engine.ops->extract(&engine, page(0), N_RUN, slots, &done), 0);
+	ck_assert_uint_eq(done, N_RUN);
+	check_count(N_RUN);
+	p.fd = uffd.fd;
+	pthread_create(&t, NULL, read_byte, page(N_RUN - 1));
+	ck_assert_int_eq(poll(&p, 1, 10000), 1); /* it waits */
+	ck_assert_int_eq(engine.ops->install_run(&engine, page(0), slots, N_RUN, &done), 0);
+	ck_assert_uint_eq(done, N_RUN);
+	pthread_join(t, &got);
+	ck_assert_uint_eq((uintptr_t)got, N_RUN);
+	ck_assert_uint_eq(n_denied, 2 * N_RUN);
+	for (unsigned i = 0; i < N_RUN; i++)
+		ck_assert_int_eq(*page(i), (char)(i + 1));
+	check_count(0);
+	deny = false;
+	teardown();
+}
+END_TEST
+
+static _Atomic bool stop;
+
+/* What a host short of memory does: accessed bits are cleared while others look at the entries. */
+static void *age_pages(void *unused)
+{
+	while (!stop) {
+		madvise(page(0), (size_t)N_RUN * PAGE, MADV_COLD);
+		madvise(bay.base, (size_t)LIMIT * PAGE, MADV_COLD);
+	}
+	return unused;
+}
+
+START_TEST(moves_that_lose_races_are_counted)
+{
+	bay_slot slots[N_RUN];
+	unsigned done, n = 0, n_wrong = 0;
+	time_t end;
+	pthread_t t;
+
+	if (!can_move(all[_i]))
+		return;
+	fill(0, N_RUN);
+	pthread_create(&t, NULL, age_pages, NULL);
+	for (end = time(NULL) + 3; time(NULL) < end; n++) {
+		for (unsigned i = 0; i < N_RUN; i++)
+			*page(i) = (char)(n + i);
+		done = 0;
+		while (engine.ops->extract(&engine, page(0), N_RUN, slots, &done) && done == 0)
+			;
+		for (unsigned i = 0, now; i < done; i += now)
+			engine.ops->install_run(&engine, page(i), &slots[i], done - i, &now);
+		for (unsigned i = 0; i < N_RUN; i++)
+			n_wrong += *page(i) != (char)(n + i);
+	}
+	stop = true;
+	pthread_join(t, NULL);
+	printf("%u times there and back, %u moves that were denied\n", n, n_denied);
+	ck_assert_uint_eq(n_wrong, 0);
+	check_count(0);
+	teardown();
+}
+END_TEST
+
 UNIT_MAIN_LOOP("engine", 2, 60, zero_pages_come_up_to_the_limit,
 	       neighbours_are_put_in_place_by_one_call,
 	       pages_leave_with_their_content_and_come_back, a_copy_leaves_the_slot_alone,
 	       a_page_that_is_there_is_not_replaced, discarded_pages_free_their_frames,
-	       poison_can_be_marked_twice_and_taken_back, poison_needs_no_mark_of_the_kernels)
+	       poison_can_be_marked_twice_and_taken_back, poison_needs_no_mark_of_the_kernels,
+	       moves_that_are_denied_are_found, moves_that_lose_races_are_counted)

@@ -68,6 +68,7 @@ START_TEST(words_get_memory_many_at_a_time)
 
 	ck_assert_int_eq(page_table_init(&t, n), 0);
 	ck_assert_int_eq(page_table_grow(&t, n, GMM_PAGE_EMPTY), 0);
+	madvise((void *)t.words, n * sizeof(uint64_t), MADV_NOHUGEPAGE);
 	ck_assert(!has_memory(&t, 0));
 	page_table_populate(&t, PAGE_POPULATE + 5);
 	ck_assert(!has_memory(&t, PAGE_POPULATE - 1));

@@ -161,65 +161,6 @@ START_TEST(moves_flip_pages_and_say_how_far_they_came)
 }
 END_TEST
 
-struct aging {
-	char *a, *b;
-	_Atomic bool stop;
-};
-
-/* What a host short of memory does: accessed bits are cleared while others look at the entries. */
-static void *age_pages(void *user)
-{
-	struct aging *aging = user;
-
-	while (!aging->stop) {
-		madvise(aging->a, N_PAGES * PAGE, MADV_COLD);
-		madvise(aging->b, N_PAGES * PAGE, MADV_COLD);
-	}
-	return NULL;
-}
-
-/* All pages, however often a race is lost on the way. */
-static void move_all(char *to, char *from)
-{
-	size_t done, all = 0;
-	int ret;
-
-	for (unsigned i = 0; i < N_PAGES; i++)
-		ck_assert_int_eq(from[i * PAGE], (char)(i + 1)); /* and they are young */
-	do {
-		ret = uffd_move(&u, to + all, from + all, N_PAGES * PAGE - all, &done);
-		all += done;
-	} while (ret == -EAGAIN);
-	ck_assert_int_eq(ret, 0);
-	ck_assert_uint_eq(all, N_PAGES * PAGE);
-}
-
-/* Linux 6.18 loses count of what it moves: see uffd_move(). */
-START_TEST(moves_that_lose_a_race_are_counted)
-{
-	struct aging aging = {0};
-	pthread_t t;
-
-	open_uffd(UFFDIO_REGISTER_MODE_MISSING);
-	if (!(u.features & UFFD_FEATURE_MOVE))
-		UNIT_SKIP("this kernel has no UFFDIO_MOVE");
-	aging.a = mem;
-	aging.b = map_pages();
-	ck_assert_int_eq(uffd_register(&u, aging.b, N_PAGES * PAGE, UFFDIO_REGISTER_MODE_WP), 0);
-	for (unsigned i = 0; i < N_PAGES; i++)
-		aging.b[i * PAGE] = (char)(i + 1);
-	pthread_create(&t, NULL, age_pages, &aging);
-	for (unsigned i = 0; i < 30000; i++) {
-		move_all(aging.a, aging.b);
-		move_all(aging.b, aging.a);
-	}
-	aging.stop = true;
-	pthread_join(t, NULL);
-	munmap(aging.b, N_PAGES * PAGE);
-	close_uffd();
-}
-END_TEST
-
 START_TEST(writes_to_protected_pages_are_told)
 {
 	struct uffd_msg msg;
@@ -290,5 +231,5 @@ END_TEST
 
 UNIT_MAIN("uffd", features_are_those_of_the_kernel, a_touch_is_told_and_a_copy_answers,
 	  waking_is_no_answer, moves_flip_pages_and_say_how_far_they_came,
-	  moves_that_lose_a_race_are_counted, writes_to_protected_pages_are_told,
-	  poison_is_marked_once_and_raises_sigbus, who_waits_goes_on_when_a_range_is_let_go)
+	  writes_to_protected_pages_are_told, poison_is_marked_once_and_raises_sigbus,
+	  who_waits_goes_on_when_a_range_is_let_go)

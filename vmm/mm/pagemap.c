@@ -15,6 +15,15 @@ int pagemap_open(void)
 	return fd < 0 ? -errno : fd;
 }
 
+bool pagemap_is_empty(int fd, const void *hva)
+{
+	uint64_t entry;
+	off_t at = (off_t)((uintptr_t)hva / GMM_PAGE_BYTES * sizeof(entry));
+
+	return fd >= 0 && pread(fd, &entry, sizeof(entry), at) == (ssize_t)sizeof(entry) &&
+	       !(entry & (PAGEMAP_PRESENT | PAGEMAP_SWAPPED));
+}
+
 bool pagemap_is_huge(int fd, const void *hva, bool otherwise)
 {
 	struct pagemap_region found[2];

@@ -4,7 +4,7 @@
 
 #include "space.h"
 
-/* Something is short, on its way out or asked for. Cheap: asked at each fault. */
+/* Something is short, on its way out or asked for. Cheap: asked in each dispatch. */
 bool reclaim_is_due(struct gmm_space *s);
 
 /* Evicts and writes so that free frames stay above the watermarks and the limit is met.

@@ -69,7 +69,7 @@ struct transfers {
 	struct transfer all[SPACE_TRANSFERS];
 };
 
-/* What each fault looks at comes first, and lies together: on the vCPU's own CPU every page of
+/* What each fault looks at comes first, and what is large last: on the vCPU's own CPU every page of
  * memory more is a walk of the page tables more. */
 struct gmm_space {
 	struct gmm_pool *pool;

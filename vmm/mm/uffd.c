@@ -4,11 +4,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-
-#include <guestmm/types.h>
 
 /* Linux 6.1: a way in for those who may open the device file. */
 #ifndef USERFAULTFD_IOC_NEW
@@ -101,28 +98,12 @@ static int uffd_result(int ret, int64_t field, size_t *done)
 	return field < 0 ? (int)field : -err;
 }
 
-/* Linux 6.18 may move pages and then say that their destination is filled: where it lost a race for
- * the first of them (its accessed bit was cleared meanwhile, say), tried again and had it, it takes
- * the EAGAIN of before for the answer and tries a third time (move_pages() in mm/userfaultfd.c,
- * since it moves pages in batches). Then the source is empty, and who waits was not woken. */
-static bool uffd_has_left(void *from)
-{
-	unsigned char is_there;
-
-	return mincore(from, GMM_PAGE_BYTES, &is_there) == 0 && !(is_there & 1);
-}
-
 int uffd_move(const struct uffd *u, void *to, void *from, size_t bytes, size_t *done)
 {
 	struct uffdio_move move = {.dst = (uintptr_t)to, .src = (uintptr_t)from, .len = bytes};
 	int ret = ioctl(u->fd, UFFDIO_MOVE, &move);
 
-	ret = uffd_result(ret, move.move, done);
-	if (ret != -EEXIST || *done || !uffd_has_left(from))
-		return ret;
-	uffd_wake(u, to, GMM_PAGE_BYTES);
-	*done = GMM_PAGE_BYTES;
-	return bytes == GMM_PAGE_BYTES ? 0 : -EAGAIN;
+	return uffd_result(ret, move.move, done);
 }
 
 int uffd_copy(const struct uffd *u, void *to, const void *from, size_t bytes, size_t *done)

@@ -60,14 +60,14 @@ static uint64_t ws_n_pages(const struct ws_sums *sums)
 	return sums->n_used + sums->n_idle + sums->n_unknown + sums->n_blind;
 }
 
-/* Of those that nobody knows as many as of the others. Where only such are that will never be known
- * they are all that may be in use. */
+/* Of those that nobody knows as many as of the others. Where all are such that will never be known,
+ * each may be in use. */
 static double ws_in_use(const struct ws_sums *sums)
 {
 	uint64_t known = sums->n_used + sums->n_idle;
 
 	if (known == 0)
-		return (double)sums->n_blind;
+		return sums->n_unknown ? 0 : (double)sums->n_blind;
 	return (double)ws_n_pages(sums) * (double)sums->n_used / (double)known;
 }
 

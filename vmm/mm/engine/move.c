@@ -22,6 +22,22 @@
 /* The kernel answers EAGAIN when it lost a race for a page lock; it is rare and short. */
 #define MOVE_TRIES 16
 
+/* Linux from 6.18 on may move pages and then say that their destination is filled: where it lost a
+ * race for the first of them (its accessed bit was cleared meanwhile, say), tried again and had it,
+ * it takes the EAGAIN of before for the answer and tries a third time (move_pages() in
+ * mm/userfaultfd.c, since it moves pages in batches). Then the source is empty, and who waits was
+ * not woken. */
+static int move_once(struct engine *e, char *to, char *from, size_t bytes, size_t *done)
+{
+	int ret = uffd_move(e->uffd, to, from, bytes, done);
+
+	if (ret != -EEXIST || *done || !pagemap_is_empty(e->pagemap, from))
+		return ret;
+	uffd_wake(e->uffd, to, GMM_PAGE_BYTES);
+	*done = GMM_PAGE_BYTES;
+	return bytes == GMM_PAGE_BYTES ? 0 : -EAGAIN;
+}
+
 static int move_bytes(struct engine *e, char *to, char *from, size_t bytes, size_t *done)
 {
 	unsigned tries = MOVE_TRIES;
@@ -31,7 +47,7 @@ static int move_bytes(struct engine *e, char *to, char *from, size_t bytes, size
 	while (*done < bytes && tries) {
 		size_t now;
 
-		ret = uffd_move(e->uffd, to + *done, from + *done, bytes - *done, &now);
+		ret = move_once(e, to + *done, from + *done, bytes - *done, &now);
 		*done += now;
 		if (ret != -EAGAIN && ret != 0)
 			break;
