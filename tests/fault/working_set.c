@@ -2,6 +2,7 @@
  * the guest's gets lost by it. */
 #include <math.h>
 #include <pthread.h>
+#include <sys/eventfd.h>
 
 #include "sampling.h"
 #include "space.h"
@@ -148,6 +149,48 @@ START_TEST(what_cannot_be_watched_passes_for_the_rest)
 	printf("%lu of %lu MiB are in blocks that are not watched\n", n_blocks * 2,
 	       vm_stats(vm).resident_bytes >> 20);
 	ck_assert_uint_ge(n_blocks, 16);
+	vm_free(vm, true);
+}
+END_TEST
+
+/* With a short window, much to spend, and nothing looked at before so long has passed. */
+static void set_pace(struct vm *vm, uint64_t quiet_ns)
+{
+	struct working_set *ws = &vm->space->ws;
+
+	pthread_mutex_lock(&vm->space->lock);
+	ws->pace.permille = 200;
+	ws->pace.window_ns = 1000000000;
+	ws->tick_ns = ns_of(CLOCK_MONOTONIC) + quiet_ns;
+	pthread_mutex_unlock(&vm->space->lock);
+	eventfd_write(vm->space->wake_fd, 1);
+}
+
+static bool is_in_use(struct vm *vm, uint64_t min_mib, uint64_t max_mib)
+{
+	uint64_t bytes = vm_stats(vm).working_set.bytes;
+
+	return bytes >= min_mib * MIB && bytes <= max_mib * MIB;
+}
+
+/* Looked at seldom, what was in use is so still; looked at again, what is not touched is not. */
+START_TEST(what_is_in_use_is_what_was_seen_last)
+{
+	struct vm *vm = watched_vm(engines[_i], 64, 64);
+
+	set_pace(vm, 0);
+	for (int i = 0; i < 30 && (i < 5 || !is_in_use(vm, 30, 33)); i++)
+		touch_for(vm, 0, PAGES(32), 1);
+	ck_assert(is_in_use(vm, 30, 33));
+	set_pace(vm, 1000000000000);
+	touch_for(vm, 0, PAGES(32), 4);
+	printf("not looked at: %lu MiB\n", vm_stats(vm).working_set.bytes >> 20);
+	ck_assert(is_in_use(vm, 25, 33));
+	set_pace(vm, 0);
+	for (int i = 0; i < 30 && !is_in_use(vm, 14, 18); i++)
+		touch_for(vm, 0, PAGES(16), 1);
+	printf("half of it: %lu MiB\n", vm_stats(vm).working_set.bytes >> 20);
+	ck_assert(is_in_use(vm, 14, 18));
 	vm_free(vm, true);
 }
 END_TEST
@@ -364,6 +407,6 @@ START_TEST(the_curve_foretells_another_limit)
 END_TEST
 
 UNIT_MAIN_LOOP("working_set", N_ENGINES, 120, the_working_set_is_what_is_touched,
-	       what_cannot_be_watched_passes_for_the_rest, it_costs_less_than_a_hundredth_of_a_cpu,
-	       off_it_costs_nothing, zeros_that_left_are_seen_to_come_back,
-	       the_curve_foretells_another_limit)
+	       what_cannot_be_watched_passes_for_the_rest, what_is_in_use_is_what_was_seen_last,
+	       it_costs_less_than_a_hundredth_of_a_cpu, off_it_costs_nothing,
+	       zeros_that_left_are_seen_to_come_back, the_curve_foretells_another_limit)

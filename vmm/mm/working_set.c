@@ -30,6 +30,7 @@ static const struct ws_pace ws_pace = {
 	.burst_ns = 5000000,
 	.tick_ns = 40000000,
 	.cool_ns = 200000000,
+	.window_ns = 60000000000,
 };
 
 void working_set_init(struct gmm_space *s, bool on, uint64_t now_ns)
@@ -120,6 +121,7 @@ static void ws_touched(struct working_set *ws, struct ws_page *e, uint64_t now)
 	if (e->touched_ns && e->armed_ns && now >= e->armed_ns)
 		curve_cycle(&ws->curve, (double)(UINT64_C(1) << ws->level),
 			    e->armed_ns - e->touched_ns, now - e->armed_ns);
+	e->came_back = e->armed_ns != 0;
 	e->touched_ns = now;
 	e->armed_ns = 0;
 }

@@ -34,14 +34,16 @@ struct ws_page {
 	uint64_t armed_ns;   /* since when a touch would have been seen; 0: it would not */
 	uint16_t slot;	     /* where it is laid aside, if it is */
 	bool used;	     /* else the rest means nothing, but for `slot` */
+	bool came_back;	     /* when it was last watched, that ended with a touch */
 };
 
 /* How eagerly: what holds unless a test is after races. */
 struct ws_pace {
-	uint64_t permille; /* of a CPU */
-	uint64_t burst_ns; /* saved up at most */
-	uint64_t tick_ns;  /* between two ticks */
-	uint64_t cool_ns;  /* that a page is left alone after a touch, about */
+	uint64_t permille;  /* of a CPU */
+	uint64_t burst_ns;  /* saved up at most */
+	uint64_t tick_ns;   /* between two ticks */
+	uint64_t cool_ns;   /* that a page is left alone after a touch, about */
+	uint64_t window_ns; /* what was touched in it is in use */
 };
 
 struct working_set {

@@ -4,7 +4,6 @@
 #include "sampling.h"
 #include "space.h"
 
-#define WS_WINDOW_NS UINT64_C(60000000000)
 #define WS_SETTLED_NS                                                                              \
 	UINT64_C(1000000000) /* watched for so long, a page is known not to be in use */
 #define WS_EIGHTHS 16u
@@ -17,18 +16,22 @@ struct ws_sums {
 	double open_ns;	    /* page-nanoseconds that pages of the sample are watched for now */
 };
 
-static void ws_sum_page(const struct ws_page *e, uint64_t now, bool is_resident,
+/* On a slow host a page is looked at seldom: one that came back when it was last watched is in use
+ * until it is watched again, for as long as the window is, in vain. */
+static void ws_sum_page(const struct ws_page *e, uint64_t window_ns, uint64_t now, bool is_resident,
 			struct ws_sums *sums)
 {
 	uint64_t since = e->touched_ns ? e->touched_ns : e->armed_ns;
+	uint64_t watched = e->armed_ns ? now - e->armed_ns : 0;
 
 	if (e->armed_ns)
 		sums->open_ns += curve_faded(now - since);
-	if (e->touched_ns && now - e->touched_ns <= WS_WINDOW_NS)
+	if (e->touched_ns && now - e->touched_ns <= window_ns)
 		sums->n_used++;
-	else if (!is_resident || e->touched_ns ||
-		 (e->armed_ns && now - e->armed_ns >= WS_SETTLED_NS))
+	else if (!is_resident || watched >= (e->came_back ? window_ns : WS_SETTLED_NS))
 		sums->n_idle++;
+	else if (e->came_back)
+		sums->n_used++;
 	else
 		sums->n_unknown++;
 }
@@ -50,7 +53,7 @@ static void ws_sum(const struct gmm_space *s, uint64_t now, struct ws_sums *sums
 		if (ws_is_blind(s, p))
 			sums->n_blind++;
 		else if (ws->pages[i].used)
-			ws_sum_page(&ws->pages[i], now,
+			ws_sum_page(&ws->pages[i], ws->pace.window_ns, now,
 				    page_state(space_word(s, p)) == GMM_PAGE_RESIDENT, sums);
 	}
 }
