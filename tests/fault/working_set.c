@@ -362,8 +362,9 @@ static uint64_t n_back(struct vm *vm)
 	return s.faults.swap_in + s.faults.prefetch_used;
 }
 
-/* Refaults for each access: the guest is slower where it waits for them. On a quiet machine it is
- * right within a third; a busy one watches a thread that runs by fits and starts. */
+/* Refaults for each access: the guest is slower where it waits for them. Seen: 1.1 of
+ * it on a quiet machine, up to 1.6 on a busy one, which watches a thread that runs by fits and
+ * starts; 2.4 where little was watched. */
 START_TEST(the_curve_foretells_another_limit)
 {
 	struct zipf *z = calloc(1, sizeof(*z));

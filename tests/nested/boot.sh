@@ -107,6 +107,11 @@ registers() {
 		grep -aE '^(RAX|RSI|R8|R12|RIP|CR0|CS |EFER)' || echo "(QEMU does not answer)"
 }
 
+ask_limit_registers() {
+	limit_asked=$(stat -c %s "$work/monitor")
+	monitor "info registers"
+}
+
 limit_registers() {
 	if [ -n "$limit_asked" ]; then
 		registers "$limit_asked" "at the time limit"
@@ -169,11 +174,10 @@ watch() {
 		fi
 		if $up && ! $looked && [ $SECONDS -ge $((deadline - 21)) ]; then
 			looked=true
-			limit_asked=$(stat -c %s "$work/monitor")
-			monitor "info registers"
+			ask_limit_registers
 		fi
 		if [ $SECONDS -ge $deadline ]; then
-			$looked || monitor "info registers"
+			$looked || ask_limit_registers
 			limit_registers >&2
 			console_tail >&2
 			kill -9 "$qemu"
