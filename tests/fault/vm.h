@@ -176,4 +176,18 @@ static inline void vm_evict_all(struct vm *vm)
 	vm_evict_all_but(vm, MIB);
 }
 
+/* Each of the first n pages: vm_evict_all() counts frames, free ones among them. */
+static inline void vm_evict_first(struct vm *vm, uint64_t n)
+{
+	uint64_t p = 0;
+
+	for (int i = 0; i < 2000 && p < n; i++) {
+		gmm_space_reclaim(vm->space, vm->n_pages);
+		sleep_ms(5);
+		while (p < n && vm_state(vm, p) == GMM_PAGE_SWAPPED)
+			p++;
+	}
+	ck_assert_uint_eq(p, n);
+}
+
 #endif

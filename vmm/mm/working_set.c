@@ -121,7 +121,8 @@ static void ws_touched(struct working_set *ws, struct ws_page *e, uint64_t now)
 	if (e->touched_ns && e->armed_ns && now >= e->armed_ns)
 		curve_cycle(&ws->curve, (double)(UINT64_C(1) << ws->level),
 			    e->armed_ns - e->touched_ns, now - e->armed_ns);
-	e->came_back = e->armed_ns != 0;
+	if (e->armed_ns)
+		e->came_back = true;
 	e->touched_ns = now;
 	e->armed_ns = 0;
 }
