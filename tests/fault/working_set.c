@@ -178,9 +178,12 @@ START_TEST(what_is_in_use_is_what_was_seen_last)
 {
 	struct vm *vm = watched_vm(engines[_i], 64, 64);
 
+	for (uint64_t p = 0; p < PAGES(8); p++) /* in no order: no huge pages */
+		*vm_word(vm, p * 1021 % PAGES(8)) = p;
 	set_pace(vm, 0);
 	for (int i = 0; i < 30 && (i < 5 || !is_in_use(vm, 7, 9)); i++)
 		touch_for(vm, 0, PAGES(8), 1);
+	printf("looked at: %lu KiB\n", vm_stats(vm).working_set.bytes >> 10);
 	ck_assert(is_in_use(vm, 7, 9));
 	set_pace(vm, 1000000000000);
 	touch_for(vm, 0, PAGES(8), 4);
@@ -254,6 +257,47 @@ START_TEST(it_costs_less_than_a_hundredth_of_a_cpu)
 	ck_assert(looks_often(&s, 10, (double)(ns_of(CLOCK_MONOTONIC) - begun) / 1e9));
 	ck_assert_uint_lt(s.working_set.spent_ns, (ns_of(CLOCK_MONOTONIC) - begun) / 100 + 5000000);
 	ck_assert_uint_lt(s.working_set.touches * 60000, s.working_set.spent_ns);
+	vm_free(vm, true);
+}
+END_TEST
+
+struct faulter {
+	struct vm *vm;
+	atomic_bool stop;
+};
+
+static void *fault_on(void *arg)
+{
+	struct faulter *f = arg;
+
+	while (!f->stop)
+		for (uint64_t p = PAGES(32); p < PAGES(64) && !f->stop; p += 16) {
+			*vm_word(f->vm, p) = p;
+			gmm_space_discard(f->vm->space, (gmm_gfn){p}, 1);
+		}
+	return NULL;
+}
+
+/* First touches without end, each served at once: what is not urgent has its turn all the same. */
+START_TEST(it_is_watched_beside_faults_that_never_end)
+{
+	struct vm *vm = watched_vm(engines[_i], 64, 64);
+	struct faulter faulter = {.vm = vm};
+	uint32_t n_away = 0;
+	pthread_t guest;
+
+	for (uint64_t p = 0; p < PAGES(4); p++) /* in no order: no huge pages */
+		*vm_word(vm, p * 1021 % PAGES(4)) = p;
+	pthread_create(&guest, NULL, fault_on, &faulter);
+	for (int i = 0; i < 2000 && n_away == 0; i++) {
+		sleep_ms(5);
+		pthread_mutex_lock(&vm->space->lock);
+		n_away = vm->space->ws.n_away;
+		pthread_mutex_unlock(&vm->space->lock);
+	}
+	faulter.stop = true;
+	pthread_join(guest, NULL);
+	ck_assert_uint_gt(n_away, 0);
 	vm_free(vm, true);
 }
 END_TEST
@@ -410,5 +454,6 @@ END_TEST
 
 UNIT_MAIN_LOOP("working_set", N_ENGINES, 120, the_working_set_is_what_is_touched,
 	       what_cannot_be_watched_passes_for_the_rest, what_is_in_use_is_what_was_seen_last,
-	       it_costs_less_than_a_hundredth_of_a_cpu, off_it_costs_nothing,
-	       zeros_that_left_are_seen_to_come_back, the_curve_foretells_another_limit)
+	       it_costs_less_than_a_hundredth_of_a_cpu, it_is_watched_beside_faults_that_never_end,
+	       off_it_costs_nothing, zeros_that_left_are_seen_to_come_back,
+	       the_curve_foretells_another_limit)
