@@ -286,8 +286,8 @@ START_TEST(it_is_watched_beside_faults_that_never_end)
 	uint32_t n_away = 0;
 	pthread_t guest;
 
-	for (uint64_t p = 0; p < PAGES(4); p++) /* in no order: no huge pages */
-		*vm_word(vm, p * 1021 % PAGES(4)) = p;
+	for (uint64_t p = 0; p < PAGES(32); p += 8) /* too few for huge pages */
+		*vm_word(vm, p) = p;
 	pthread_create(&guest, NULL, fault_on, &faulter);
 	for (int i = 0; i < 2000 && n_away == 0; i++) {
 		sleep_ms(5);
