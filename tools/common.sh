@@ -1,8 +1,8 @@
 # What the tools share. Sourced, not run; the sourcing script's `tool` is its name.
 # shellcheck shell=bash disable=SC2154
 
-# A path that the caller gave, seen from $caller, the folder where he is.
-from_caller() { realpath -m -- "$([ "${1:0:1}" = / ] || printf %s/ "$caller")$1"; }
+# A path that the caller gave, seen from $caller, the folder where he is. Links stay links.
+from_caller() { realpath -ms -- "$([ "${1:0:1}" = / ] || printf %s/ "$caller")$1"; }
 
 # Sets build to a folder for builds that this user owns: build/ here where the tree is this user's,
 # else one in the user's cache, so that root and users can take turns in one tree.

@@ -6,15 +6,18 @@
 # shellcheck shell=bash disable=SC2154
 
 # What no healthy kernel says.
-oops='BUG: |Oops: |WARNING: CPU|Kernel panic|general protection fault|------------\[ cut here|Call Trace:|Out of memory: Killed|segfault at .* in guestmm|kvm.*(unhandled|[Ee]rror|[Ww]arning)|INFO: task .* blocked for more than|rcu.*detected stalls'
+oops='BUG: |Oops: |WARNING: (CPU|[a-z]+/)|Kernel panic|general protection fault|------------\[ cut here|Call Trace:'
+oops+='|INFO: task .* blocked for more than|rcu.*detected stalls|Out of memory: Killed|guestmm\[[0-9]+\]: segfault|segfault at .* in guestmm|traps: guestmm'
+oops+='|kvm \[[0-9]+\]: vcpu|(kvm|KVM).*(unhandled|[Ee]rror|[Ww]arning|[Ff]ailed)|I/O error|EXT4-fs error|nvme.*timeout'
 boot_seconds=180 # one nested host on a busy machine
 
-qemu='' listener=''
+qemu='' listener='' terminal=''
 clean_up() {
 	[ -z "$qemu" ] || kill -9 "$qemu" 2>/dev/null || true
 	# It waits for a QEMU that never opened its end; else it has ended by itself.
 	[ -z "$listener" ] || [ "$(cat "/proc/$listener/comm" 2>/dev/null)" != cat ] || kill -9 "$listener" || true
-	rm -rf "$work"
+	[ -z "$terminal" ] || stty "$terminal" || true
+	[ -z "$work" ] || rm -rf "$work"
 }
 
 # What QEMU says to a command of its monitor.
@@ -25,7 +28,7 @@ monitor() {
 }
 
 start_qemu() {
-	local args line n
+	local args line n dying=()
 	args=("${clock[@]}" -cpu "EPYC,+svm,+npt,-cx16" -smp "$cpus" -m "$memory" -nodefaults -display none -no-reboot
 		-kernel "$kernel_parts/vmlinuz" -initrd "$work/initrd"
 		-append "console=ttyS0 quiet mitigations=off no_timer_check panic=-1 oops=panic nowatchdog sysrq_always_enabled rcupdate.rcu_cpu_stall_suppress=1"
@@ -36,10 +39,14 @@ start_qemu() {
 		args+=(-drive "if=none,id=swap$n,format=raw,cache=none,file=$work/swap$n"
 			-device "nvme,drive=swap$n,serial=swap$n")
 	done
+	# It ends with this tool, however that ends.
+	! setpriv --pdeathsig KILL true 2>/dev/null || dying=(setpriv --pdeathsig KILL)
 	if [ "$mode" = shell ]; then
 		args+=(-serial mon:stdio)
 		: >"$work/console"
-		qemu-system-x86_64 "${args[@]}" 2>"$work/qemu.err"
+		[ ! -t 0 ] || terminal=$(stty -g)
+		"${dying[@]}" qemu-system-x86_64 "${args[@]}" <&0 2>"$work/qemu.err" &
+		qemu=$!
 		return
 	fi
 	for line in console out err; do
@@ -48,7 +55,7 @@ start_qemu() {
 	done
 	mkfifo "$work/mon.in" "$work/mon.out"
 	args+=(-chardev "pipe,id=mon,path=$work/mon" -mon "chardev=mon,mode=readline")
-	qemu-system-x86_64 "${args[@]}" </dev/null >"$work/qemu.out" 2>"$work/qemu.err" 8<&- &
+	"${dying[@]}" qemu-system-x86_64 "${args[@]}" </dev/null >"$work/qemu.out" 2>"$work/qemu.err" 8<&- &
 	qemu=$!
 	exec 8<>"$work/mon.in"
 	cat "$work/mon.out" >"$work/monitor" 2>/dev/null </dev/null 8<&- &
@@ -141,11 +148,6 @@ watch_hangs() {
 	registers "$asked" "shortly before the time limit of ${names[-1]}" >&2
 }
 
-fail() {
-	echo "$tool: FAILED: $1" >&2
-	exit "$2"
-}
-
 # QEMU's emulator loses an interrupt of the timer now and then where guests run in the guest: its local
 # APIC holds it as requested, and the processor sleeps with interrupts on, for ever (seen with 7.2,
 # twice in an hour). Another one, a break on the console, makes it see both. Who hardly ran for some
@@ -197,6 +199,7 @@ take_record() {
 	mkdir "$work/results"
 	"$parts/busybox" tar -x -f "$work/record" -C "$work/results" 2>/dev/null || whole=false
 	if [ -n "$results" ]; then
+		(cd "$work/results" && find . ! -type d -print0 && printf './console\0') >"$results/$mark"
 		cp -r "$work/results/." "$results/" && tr -d '\r' <"$work/console" >"$results/console" ||
 			fail "the results cannot be kept in $results" 125
 	fi
@@ -239,7 +242,7 @@ judge() {
 		[ "$n" = "$n_tests" ] || fail "$n_tests tests were to run, results of $n came" 125
 		count_tests
 	fi
-	exit "$status"
+	leave "$status"
 }
 
 count_tests() {
@@ -247,8 +250,23 @@ count_tests() {
 		END { printf "%d passed, %d failed, %d skipped\n", n["passed"], n["failed"], n["skipped"] }' "$work/results/list"
 }
 
+# A shell's host is looked at by whoever has it.
+wait_shell() {
+	local deadline=$((SECONDS + boot_seconds + ${limit:-0}))
+	while kill -0 "$qemu" 2>/dev/null; do
+		[ -z "$limit" ] || [ $SECONDS -lt $deadline ] || fail "time limit: the shell did not end" 124
+		sleep 0.2
+	done
+	wait "$qemu" || true
+	qemu=''
+}
+
 boot() {
 	start_qemu
-	[ "$mode" = shell ] || watch
+	if [ "$mode" = shell ]; then
+		wait_shell
+	else
+		watch
+	fi
 	judge
 }

@@ -37,10 +37,51 @@ test_command() {
 	[ "$(cat "$work/results/file")" = kept ] || fail "the file did not come out"
 }
 
+# Words are passed on as they are: what looks like an option, and by the way that links lead.
+test_words() {
+	nested 127 --build "$BUILD" -- -l
+	said 'not found'
+	mkdir "$work/a folder"
+	printf '#!/bin/sh\n[ "$1" = "it'"'"'s  this" ] && exit 5\n' >"$work/a folder/script"
+	chmod +x "$work/a folder/script"
+	ln -s script "$work/a folder/link"
+	ln -s "a folder" "$work/link"
+	cd "$work/link" || exit 1
+	nested 5 --build "$BUILD" -- ./link "it's  this"
+}
+
+# Who says much on a busy host is heard to the end.
+test_busy() {
+	# shellcheck disable=SC2016
+	nested 0 --build "$BUILD" -- bash -c \
+		'for i in $(seq 40); do (while :; do :; done) >/dev/null 2>&1 & done; seq 12000; echo the last words'
+	{
+		seq 12000
+		echo the last words
+	} | cmp - "$work/out" || fail "standard output differs"
+}
+
+# What cannot be done at all, and what is wrong with the tool, is never the command's status.
+test_wrong_usage() {
+	nested 64 --build "$BUILD" --results /etc/passwd/x -- true
+	mkdir "$work/mine"
+	touch "$work/mine/notes"
+	nested 64 --build "$BUILD" --results "$work/mine" -- true
+	said 'has other things in it'
+	touch "$work/mine/.guestmm-nested"
+	nested 64 --build "$BUILD" --results "$work/mine" --tests nothing_like_it
+	[ -e "$work/mine/notes" ] || fail "a wrong word has deleted somebody's file"
+	touch "$work/$(printf 'two\nlines')"
+	nested 125 --build "$BUILD" --add "$work/$(printf 'two\nlines')" -- true
+	said 'cannot be packed'
+	TMPDIR=/nonexistent nested 125 --build "$BUILD" -- true
+	said 'this tool itself'
+}
+
 # Each result of the list is told by itself: a failing one hides no other.
 told_one_by_one() {
 	local name want got
-	for name in good=0 bad=3 skip=77 hang=124 missing=1; do
+	for name in good=0 bad=3 skip=77 77=1 lack=1 half_lack=1 hang=124 missing=1; do
 		want=${name#*=} name=planted_${name%=*} got=0
 		"$here/result.sh" "$work/results" "$name" >"$work/told" || got=$?
 		[ "$got" = "$want" ] || fail "$name is told as $got: $(cat "$work/told")"
@@ -61,13 +102,18 @@ test_list() {
 		add_test(planted_good "true")
 		add_test(planted_bad "sh" "-c" "echo \"it's the planted failure\"; exit 3")
 		add_test(planted_skip "sh" "-c" "echo 'skipped: as planted'; exit 77")
+		set_tests_properties(planted_skip PROPERTIES SKIP_RETURN_CODE 77)
+		add_test(planted_77 "sh" "-c" "exit 77")
+		add_test(planted_lack "sh" "-c" "echo 'skipped: there is no /dev/kvm'; exit 77")
+		set_tests_properties(planted_lack PROPERTIES SKIP_RETURN_CODE 77)
+		add_test(planted_half_lack "sh" "-c" "echo 'skipped: this host gives no huge pages'; echo passed")
 		add_test(planted_hang "sleep" "1000")
 		set_tests_properties(planted_hang PROPERTIES TIMEOUT 2)
 		add_test(planted_variable "sh" "-c" "echo \"\$A\" said; test \"\$A\" = 'b c'")
 		set_tests_properties(planted_variable PROPERTIES ENVIRONMENT "A=b c;D=e")
 	END
 	nested 1 --build "$work/build" --tests planted
-	grep -q '^2 passed, 2 failed, 1 skipped$' "$work/out" || fail "counted: $(cat "$work/out")"
+	grep -q '^2 passed, 5 failed, 1 skipped$' "$work/out" || fail "counted: $(cat "$work/out")"
 	grep -q '^passed planted_good' "$work/out" && grep -q '^passed planted_variable' "$work/out" ||
 		fail "passed: $(cat "$work/out")"
 	grep -q "it's the planted failure" "$work/out" || fail "the failure's words are lost: $(cat "$work/out")"
@@ -102,7 +148,7 @@ test_dead() {
 
 # Kernels that die, or that complain while all tests pass.
 test_oops() {
-	nested 125 --build "$BUILD" -- sh -c 'echo before; echo c >/proc/sysrq-trigger'
+	nested 125 --build "$BUILD" -- sh -c 'echo before; sleep 1; echo c >/proc/sysrq-trigger'
 	said 'Kernel panic'
 	said 'complains'
 	grep -q before "$work/out" || fail "what was said before is lost"
@@ -117,6 +163,39 @@ test_warning() {
 test_kvm_warning() {
 	nested 125 --build "$BUILD" -- sh -c 'echo "<4>kvm [7]: vcpu0, guest rIP: 0x0 unhandled wrmsr: 0x7" >/dev/kmsg'
 	said 'unhandled wrmsr'
+}
+
+# Each kind of complaint is one, and what healthy kernels say is none.
+test_complaints() {
+	local line tool=harness
+	# shellcheck source=tests/nested/boot.sh
+	. "$here/boot.sh"
+	# shellcheck disable=SC2154
+	while read -r line; do
+		grep -Eaq "$oops" <<<"$line" || fail "passes for healthy: $line"
+	done <<-'END'
+		BUG: kernel NULL pointer dereference, address: 0000000000000008
+		WARNING: arch/x86/kvm/mmu/mmu.c:12 at kvm_mmu_unload+0x1/0x2, CPU#0
+		INFO: task guestmm:31 blocked for more than 120 seconds.
+		rcu: INFO: rcu_sched detected stalls on CPUs/tasks:
+		kvm [7]: vcpu0, guest rIP: 0x1 disabled perfctr wrmsr: 0xc1 data 0xffff
+		KVM: SVM: failed to enable
+		kvm: vcpu 0 internal error
+		guestmm[31]: segfault at 8 ip 0000 sp 0000 error 4 in libc.so.6
+		traps: guestmm[31] trap invalid opcode ip:0 sp:0 error:0
+		I/O error, dev nvme1n1, sector 8 op 0x1:(WRITE)
+		nvme nvme1: I/O 12 QID 1 timeout, aborting
+	END
+	while read -r line; do
+		! grep -Eaq "$oops" <<<"$line" || fail "passes for a complaint: $line"
+	done <<-'END'
+		kvm: Nested Virtualization enabled
+		SVM: kvm: Nested Paging enabled
+		kvm: SMP vm created on host with unstable TSC; guest TSC will not be reliable
+		kvm_amd: PMU virtualization is disabled
+		RCU CPU stall warnings suppressed (rcu_cpu_stall_suppress).
+		init: test vm_bad_input_no_permission_for_kvm
+	END
 }
 
 # A record that is not whole, and one without a status.
@@ -139,6 +218,22 @@ test_no_kvm() {
 	echo broken >"$work/tree/build/nested/kernel-${KERNEL:-6.1}/modules/kvm-amd.ko"
 	nested 125 --build "$BUILD" -- true
 	said 'no KVM with nested paging'
+}
+
+# A whole record, but of another run; and one with fewer results than tests.
+test_other() {
+	# shellcheck disable=SC2016
+	nested 125 --build "$BUILD" -- sh -c 'mkdir /tmp/r && cd /tmp/r && echo 0 | tee status out err && echo other >nonce &&
+		tar -c -f - . | dd of=/dev/nvme0n1 bs=64k conv=fsync; poweroff -f'
+	said 'without a record'
+	mkdir -p "$work/build/vmm"
+	ln -s "$BUILD/vmm/guestmm" "$work/build/vmm/guestmm"
+	cat >"$work/build/CTestTestfile.cmake" <<-'END'
+		add_test(planted_good "true")
+		add_test(planted_thief "sed" "-i" "1d" "/results/list")
+	END
+	nested 125 --build "$work/build" --tests planted
+	said '2 tests were to run, results of 1 came'
 }
 
 test_lost() {

@@ -4,7 +4,10 @@
 results=$1
 shift
 status=0
-rm -f "$results/list" # an earlier run's
-"$@" --results "$results" || status=$?
+rm -f "$results/list" "$results/skipped" # an earlier run's
+"$@" --results "$results" &
+host=$!
+trap 'kill -TERM $host 2>/dev/null; wait $host; exit 143' TERM INT HUP
+wait $host || status=$?
 [ "$status" != 1 ] || [ ! -s "$results/list" ] || status=0
 exit "$status"

@@ -7,19 +7,28 @@ host_tools=(bash true timeout cp sed grep cmp dd mktemp pgrep unshare setpriv st
 
 quote() { printf "'%s' " "${1//\'/\'\\\'\'}"; }
 
-# add_file PATH: with the libraries that it is linked with.
+# add_file PATH: with the libraries that it is linked with, and by the way that links lead to it.
 add_file() {
-	local library
+	local library path
+	path=$(realpath "$1")
+	if [ "$path" != "$1" ]; then
+		add_file "$path"
+		[ -e "$image$1" ] || [ -L "$image$1" ] || {
+			mkdir -p "$image$(dirname "$1")"
+			ln -s "$path" "$image$1"
+		}
+		return
+	fi
 	[ ! -e "$image$1" ] || return 0
 	mkdir -p "$image$(dirname "$1")"
-	cp -L --preserve=mode "$1" "$image$1"
+	cp --preserve=mode "$1" "$image$1"
 	[[ $(head -c 4 "$1" | tr -d '\0') == *ELF ]] || return 0
 	while read -r library; do
 		[ -e "$image$library" ] || {
 			mkdir -p "$image$(dirname "$library")"
 			cp -L --preserve=mode "$library" "$image$library"
 		}
-	done < <(ldd "$1" 2>/dev/null | grep -o '/[^ ]*')
+	done < <(ldd "$1" 2>/dev/null | sed -n 's,^[^/]*\(/.*\) (0x[0-9a-f]*)$,\1,p')
 }
 
 # add_named ARG...: the files among these words; also VAR=FILE and FILE:NAME.
@@ -39,8 +48,7 @@ add_tools() {
 	local name path
 	mkdir -p "$image"/{bin,usr/bin,proc,sys,dev,tmp,results,job,modules,etc,root}
 	chmod 1777 "$image/tmp"
-	add_file "$parts/busybox"
-	mv "$image$parts/busybox" "$image/bin/busybox"
+	cp "$parts/busybox" "$image/bin/busybox"
 	for name in "${host_tools[@]}"; do
 		path=$(type -P "$name") || continue
 		add_file "$path"
@@ -70,7 +78,7 @@ add_qemu() {
 	done
 }
 
-# The tests of the build that have the wanted names, a line each: run_test NAME SECONDS COMMAND...
+# The tests of the build that have the wanted names, a line each, as list.cmake writes them.
 write_tests() {
 	local line word words=()
 	(cd "$programs" && ctest --show-only=json-v1 -R "$pattern" -LE nested) >"$work/tests.json" 2>"$work/ctest.err" ||
@@ -84,6 +92,7 @@ write_tests() {
 	! grep -q '^run_test [^ ]*qemu' "$work/job/list" || with_qemu=true
 	while read -r line; do
 		eval "words=(${line#run_test })"
+		words=("${words[@]:3}")
 		add_named "${words[@]}"
 		for word in "${words[@]}"; do
 			case $word in
@@ -135,7 +144,7 @@ add_applets() {
 make_image() {
 	local path
 	image=$work/image
-	[ "$mode" = shell ] || limit=${limit:-300}
+	[ "$mode" = shell ] && [ -t 0 ] || limit=${limit:-300}
 	mkdir -p "$image"
 	add_tools
 	for path in "${extra[@]}"; do
@@ -146,6 +155,7 @@ make_image() {
 	! $with_qemu || add_qemu
 	add_applets
 	# All is root's in there, whoever runs this: a mount(8) that is setuid must be.
-	(cd "$image" && find . | "$parts/busybox" cpio -o -H newc -R 0:0 2>/dev/null) >"$work/initrd"
+	(cd "$image" && find . | "$parts/busybox" cpio -o -H newc -R 0:0 2>"$work/cpio.err") >"$work/initrd" ||
+		fail "the nested host's files cannot be packed: $(tail -n 1 "$work/cpio.err")" 125
 	rm -rf "$image"
 }
