@@ -73,11 +73,6 @@ static void dispatch_look_again(struct gmm_space *s)
 	}
 }
 
-static bool dispatch_transfers(const struct gmm_space *s)
-{
-	return s->transfers.n_free < SPACE_TRANSFERS;
-}
-
 static unsigned dispatch_reap(struct gmm_space *s)
 {
 	unsigned reaped = 0;
@@ -222,8 +217,8 @@ static void dispatch_set_timer(struct gmm_space *s, uint64_t now)
 	else if (blocked)
 		in = blocked > now ? blocked - now : 1;
 	else if (s->n_waiting || s->n_staged || pool_excess(s->pool) || s->idle_due ||
-		 bay_n_free(&s->bay) > SPACE_RESERVE + s->bay.floor || dispatch_transfers(s) ||
-		 huge_wants_to_gather(s))
+		 bay_n_free(&s->bay) > SPACE_RESERVE + s->bay.floor ||
+		 s->transfers.n_free < SPACE_TRANSFERS || huge_wants_to_gather(s))
 		in = DISPATCH_TICK_NS; /* transfers, too: io_uring may refuse to take them at first
 					*/
 	if (in == 0 && watch)
@@ -300,22 +295,9 @@ static bool dispatch_reclaim(struct gmm_space *s)
 	return false;
 }
 
-/* Nothing was to be done but to serve n_read faults, which had their frames at once, and the timer
- * ends soon: it brings the turn of all the rest. Whoever waits for this thread's CPU need not wait
- * for what the guest has pushed out of its caches meanwhile. */
-static bool dispatch_is_done(struct gmm_space *s, unsigned ready, unsigned n_read)
-{
-	uint64_t now = s->fault_ns; /* just now, if there were any */
-
-	return ready == SPACE_READY_FAULTS && n_read && n_read < DISPATCH_EVENTS_READ &&
-	       s->timer_ns > now && s->timer_ns <= now + DISPATCH_TICK_NS && !s->goes_on &&
-	       !s->n_waiting && !dispatch_transfers(s) && !s->prefetch.wanted &&
-	       s->bay.n_zero >= SPACE_RESERVE / 2 && !reclaim_is_due(s);
-}
-
 static int dispatch_locked(struct gmm_space *s, unsigned ready)
 {
-	unsigned n_read = 0, reaped = 0, reaped_late;
+	unsigned n_read = 0, reaped, reaped_late;
 	uint64_t now;
 	int ret = 0;
 	bool more;
@@ -329,8 +311,7 @@ static int dispatch_locked(struct gmm_space *s, unsigned ready)
 		dispatch_drain_fd(s->timer_fd);
 		s->timer_ns = 0;
 	}
-	if (ready != SPACE_READY_FAULTS || dispatch_transfers(s))
-		reaped = dispatch_reap(s);
+	reaped = dispatch_reap(s);
 	if (reaped)
 		s->served_ns = now_ns();
 	if (ready & SPACE_READY_FAULTS)
@@ -340,8 +321,6 @@ static int dispatch_locked(struct gmm_space *s, unsigned ready)
 		space_event(s, GMM_EVENT_DEAD, PAGE_NONE, ret, 0);
 		return -EIO;
 	}
-	if (dispatch_is_done(s, ready, n_read))
-		return 0;
 	if (s->n_waiting)
 		dispatch_serve_waiting(s);
 	clean_balance(s);
@@ -360,8 +339,7 @@ static int dispatch_locked(struct gmm_space *s, unsigned ready)
 	thrash_update(&s->thrash, now, s->stall.some_ns);
 	dispatch_set_timer(s, now);
 	/* Writes that ended late leave room for others. */
-	s->goes_on = more || reaped_late & REAPED_WRITES || n_read == DISPATCH_EVENTS_READ;
-	return s->goes_on ? -EAGAIN : 0;
+	return more || reaped_late & REAPED_WRITES || n_read == DISPATCH_EVENTS_READ ? -EAGAIN : 0;
 }
 
 int space_dispatch(struct gmm_space *s, unsigned ready)

@@ -120,7 +120,6 @@ struct gmm_space {
 	bool idle_due;		/* what is not urgent was put off */
 	bool has_served;	/* this dispatch has: somebody who faulted can go on */
 	bool deferred;		/* reclaim was, for his sake, in the last one */
-	bool goes_on;		/* more was left to do at the end of the last one */
 	bool dead;		/* the userfaultfd failed */
 	uint64_t served_ns;	/* when a frame was last needed */
 	uint64_t maintained_ns; /* when the store had time to tidy up */
