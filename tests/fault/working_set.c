@@ -408,7 +408,7 @@ static uint64_t n_back(struct vm *vm)
 
 /* Refaults for each access: the guest is slower where it waits for them. Seen: 1.1 of
  * it on a quiet machine, up to 1.6 on a busy one, which watches a thread that runs by fits and
- * starts; 2.4 where little was watched. */
+ * starts; 2.2 on an emulated one, 2.4 where little was watched. */
 START_TEST(the_curve_foretells_another_limit)
 {
 	struct zipf *z = calloc(1, sizeof(*z));
