@@ -16,16 +16,6 @@ static struct vm *roomy_vm(enum gmm_engine engine)
 	return vm_of(engine, MEM_MIB + KEPT_MIB);
 }
 
-/* 0 to n - 1, each once, in no order; n is a power of two. */
-static uint64_t scattered(uint64_t i, uint64_t n)
-{
-	for (int round = 0; round < 3; round++) {
-		i = (i * 0x9e3779b97f4a7c15u + 12345) & (n - 1);
-		i ^= i >> 5;
-	}
-	return i;
-}
-
 START_TEST(what_is_dense_fills_up)
 {
 	struct vm *vm = roomy_vm(engines[_i]);
@@ -77,6 +67,34 @@ START_TEST(within_a_limit_nothing_comes_along)
 	s = vm_stats(vm);
 	ck_assert_uint_eq(s.faults.demand_zero, PAGES(MEM_MIB / 4));
 	ck_assert_uint_eq(s.faults.prefetched, 0);
+	vm_free(vm, true);
+}
+END_TEST
+
+/* In order, through memory of which the guest has touched a half before, in no order: nothing came
+ * along with that, for the limit is short, and now zeros do, past what is there. */
+START_TEST(order_goes_past_what_is_there)
+{
+	struct vm *vm = vm_of(engines[_i], MEM_MIB - 1);
+	uint64_t n = PAGES(16), n_touched = 0;
+	struct gmm_stats before, after;
+
+	for (uint64_t i = 0; i < n; i++) {
+		uint64_t p = scattered(i, n);
+
+		if (p * 2654435761u >> 16 & 1) {
+			*vm_word(vm, p) = p + 1;
+			n_touched++;
+		}
+	}
+	before = vm_stats(vm);
+	ck_assert_uint_ge(before.faults.demand_zero, n_touched - n_touched / 32);
+	ck_assert_uint_le(before.faults.prefetched, n_touched / 32);
+	for (uint64_t p = 0; p < n; p++)
+		ck_assert_uint_eq(*vm_word(vm, p), p * 2654435761u >> 16 & 1 ? p + 1 : 0);
+	after = vm_stats(vm);
+	ck_assert_uint_le(after.faults.demand_zero - before.faults.demand_zero, 16 + n / 64);
+	ck_assert_uint_le(after.resident_bytes, n * 4096 + KEPT_MIB * MIB);
 	vm_free(vm, true);
 }
 END_TEST
@@ -133,5 +151,5 @@ START_TEST(neighbourhoods_end_where_memory_does)
 END_TEST
 
 UNIT_MAIN_LOOP("first_touch", N_ENGINES, 60, what_is_dense_fills_up, what_is_sparse_comes_alone,
-	       within_a_limit_nothing_comes_along, what_the_guest_gave_up_stays_away,
-	       neighbourhoods_end_where_memory_does)
+	       within_a_limit_nothing_comes_along, order_goes_past_what_is_there,
+	       what_the_guest_gave_up_stays_away, neighbourhoods_end_where_memory_does)

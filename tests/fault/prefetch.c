@@ -69,6 +69,58 @@ START_TEST(streams_are_read_ahead)
 }
 END_TEST
 
+static uint64_t n_swapped(struct vm *vm, uint64_t from, uint64_t n)
+{
+	uint64_t n_found = 0;
+
+	for (uint64_t p = from; p < from + n; p++)
+		n_found += vm_state(vm, p) == GMM_PAGE_SWAPPED;
+	return n_found;
+}
+
+/* The same where the guest has come by in no order before, and two of three are there: touches of
+ * these are not seen, and the distances between the others show no stride. */
+START_TEST(order_is_read_ahead_where_a_part_is_there)
+{
+	static const int steps[] = {1, -1};
+
+	for (unsigned k = 0; k < 2; k++) {
+		struct vm *vm = vm_new(engines[_i], NULL, 32, 32, 64);
+		uint64_t n = PAGES(8), n_absent;
+
+		fill(vm, 0, PAGES(24));
+		vm_evict_all(vm);
+		for (uint64_t i = 0; i < n; i++)
+			if (content(scattered(i, n)) / 64 % 3)
+				check_page(vm, scattered(i, n));
+		n_absent = n_swapped(vm, 0, n);
+		ck_assert_uint_gt(n_absent, n / 5);
+		ck_assert_int_le(walk(vm, steps[k] > 0 ? 0 : n - 1, n, steps[k]),
+				 12 + (int64_t)n_absent / 24);
+		vm_free(vm, true);
+	}
+}
+END_TEST
+
+/* What follows a block of 2 MiB in physical memory is another program's as likely as not: it is
+ * left alone until order was seen to go on there. */
+START_TEST(another_block_is_read_ahead_once_order_has_gone_on_in_one)
+{
+	struct vm *vm = vm_new(engines[_i], NULL, 32, 32, 64);
+	uint64_t n = PAGES(2);
+
+	fill(vm, 0, PAGES(24));
+	vm_evict_first(vm, PAGES(24));
+	walk(vm, 0, n, 1);
+	ck_assert_uint_eq(n_swapped(vm, 0, n), 0);
+	ck_assert_uint_eq(n_swapped(vm, n, n), n);
+	walk(vm, n, n, 1);
+	ck_assert_uint_eq(n_swapped(vm, n, n), 0);
+	ck_assert_uint_lt(n_swapped(vm, 2 * n, n), n);
+	vm_free(vm, true);
+}
+END_TEST
+
 /* Several at once, with a limit that makes what was read leave again. */
 START_TEST(streams_at_once_are_read_ahead)
 {
@@ -282,7 +334,9 @@ START_TEST(little_is_read_ahead_where_frames_are_short)
 }
 END_TEST
 
-UNIT_MAIN_LOOP("prefetch", N_ENGINES, 60, streams_are_read_ahead, streams_at_once_are_read_ahead,
-	       waste_is_counted, nothing_waits_behind_a_read,
+UNIT_MAIN_LOOP("prefetch", N_ENGINES, 60, streams_are_read_ahead,
+	       order_is_read_ahead_where_a_part_is_there,
+	       another_block_is_read_ahead_once_order_has_gone_on_in_one,
+	       streams_at_once_are_read_ahead, waste_is_counted, nothing_waits_behind_a_read,
 	       a_guess_is_submitted_behind_what_is_waited_for, a_guess_may_be_discarded,
 	       little_is_read_ahead_where_frames_are_short)

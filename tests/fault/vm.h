@@ -149,6 +149,16 @@ static inline enum gmm_page_state vm_state(struct vm *vm, uint64_t page)
 	return (enum gmm_page_state)state;
 }
 
+/* 0 to n - 1, each once, in no order; n is a power of two. */
+static inline uint64_t scattered(uint64_t i, uint64_t n)
+{
+	for (int round = 0; round < 3; round++) {
+		i = (i * 0x9e3779b97f4a7c15u + 12345) & (n - 1);
+		i ^= i >> 5;
+	}
+	return i;
+}
+
 static inline void sleep_ms(long ms)
 {
 	struct timespec t = {ms / 1000, ms % 1000 * 1000000};

@@ -15,6 +15,7 @@ struct sim {
 	struct trends trends;
 	bool there[N_PAGES];
 	bool guess[N_PAGES]; /* brought in, not touched yet */
+	bool in_blocks;	     /* of 2 MiB */
 	uint32_t n_faults, n_brought, n_used;
 	uint64_t random;
 };
@@ -26,6 +27,11 @@ static struct sim *sim_new(void)
 	trends_init(&s->trends);
 	s->random = 88172645463325252u;
 	return s;
+}
+
+static struct trend *fault_at(struct trends *t, uint32_t who, page_no p)
+{
+	return trends_fault(t, who, (struct place){p, p, p, PAGE_NONE});
 }
 
 static uint64_t sim_random(struct sim *s)
@@ -46,7 +52,7 @@ static page_no sim_absent(const struct sim *s, const struct trend *t, page_no p)
 
 static page_no sim_bring(struct sim *s, const struct trend *t, page_no p, uint32_t n)
 {
-	while (n-- && (p = sim_absent(s, t, p)) != PAGE_NONE) {
+	while (n-- && (p = sim_absent(s, t, p)) != PAGE_NONE && trend_reaches(t, p)) {
 		s->there[p] = s->guess[p] = true;
 		s->n_brought++;
 		p = trend_step(t, p);
@@ -65,6 +71,17 @@ static void sim_window(struct sim *s, struct trend *t)
 	trend_sent(t, mark, end);
 }
 
+static struct place sim_place(const struct sim *s, page_no p)
+{
+	struct place at = {p, p, p, s->in_blocks ? p - p % TREND_BLOCK : PAGE_NONE};
+
+	while (at.from > 0 && p - at.from < 32 && s->there[at.from - 1])
+		at.from--;
+	while (at.to + 1 < N_PAGES && at.to - p < 32 && s->there[at.to + 1])
+		at.to++;
+	return at;
+}
+
 static void sim_touch(struct sim *s, uint32_t who, page_no p)
 {
 	struct trend *t;
@@ -75,7 +92,7 @@ static void sim_touch(struct sim *s, uint32_t who, page_no p)
 		return;
 	s->n_faults++;
 	s->there[p] = true;
-	t = trends_fault(&s->trends, who, p);
+	t = trends_fault(&s->trends, who, sim_place(s, p));
 	if (t->wants)
 		sim_window(s, t);
 }
@@ -117,6 +134,57 @@ START_TEST(streams_at_once_do_not_disturb_each_other)
 }
 END_TEST
 
+/* Of the memory that is walked through a part, at random, is there already: three of four, or one
+ * of four. */
+static void check_partly_there(int step, unsigned there_of_4)
+{
+	struct sim *s = sim_new();
+	uint32_t n_absent = 0;
+
+	for (page_no p = 0; p < N_PAGES; p++)
+		s->there[p] = sim_random(s) % 4 < there_of_4;
+	for (int i = 0; i < 8000; i++)
+		n_absent += !s->there[(int)START + step * i];
+	for (int i = 0; i < 8000; i++)
+		sim_touch(s, 1, (page_no)((int)START + step * i));
+	ck_assert_msg(s->n_faults <= 16 + n_absent / TREND_WINDOW_MAX,
+		      "step %d, %u of 4 there: %u faults for %u pages", step, there_of_4,
+		      s->n_faults, n_absent);
+	ck_assert_uint_le(s->n_brought - s->n_used, 2 * TREND_WINDOW_MAX);
+	free(s);
+}
+
+START_TEST(order_is_found_where_a_part_is_there)
+{
+	check_partly_there(1, 1);
+	check_partly_there(1, 3);
+	check_partly_there(-1, 1);
+	check_partly_there(-1, 3);
+}
+END_TEST
+
+/* Pages in order within blocks that are in none: nothing is brought in of the block beside one,
+ * until a trend was seen to go on there. */
+START_TEST(blocks_in_no_order_are_not_left)
+{
+	struct sim *s = sim_new();
+	uint32_t n_faults;
+
+	s->in_blocks = true;
+	for (uint32_t b = 0; b < 64; b++)
+		for (uint32_t i = 0; i < TREND_BLOCK; i++)
+			sim_touch(s, 1, b * 37 % 64 * TREND_BLOCK * 2 + i);
+	ck_assert_uint_eq(s->n_brought, s->n_used);
+	ck_assert_uint_le(s->n_faults, 64 * 13);
+	n_faults = s->n_faults;
+	for (uint32_t i = 0; i < 64 * TREND_BLOCK; i++)
+		sim_touch(s, 1, START - START % TREND_BLOCK + i);
+	ck_assert_uint_le(s->n_faults - n_faults, 16 + 64 * TREND_BLOCK / TREND_WINDOW_MAX);
+	ck_assert_uint_le(s->n_brought - s->n_used, 2 * TREND_WINDOW_MAX);
+	free(s);
+}
+END_TEST
+
 /* Every other touch is anywhere: the stream among them is served all the same. */
 START_TEST(noise_does_not_hide_a_stream)
 {
@@ -140,6 +208,21 @@ START_TEST(random_reads_bring_nothing_in)
 	for (uint32_t i = 0; i < 20000; i++)
 		sim_touch(s, 1, (page_no)(sim_random(s) % N_PAGES));
 	ck_assert_uint_le(s->n_brought, 600);
+	free(s);
+}
+END_TEST
+
+/* The same in memory of which most is there: few have another that could be read beside them. */
+START_TEST(random_reads_where_most_is_there_bring_little_in)
+{
+	struct sim *s = sim_new();
+
+	for (page_no p = 0; p < N_PAGES; p++)
+		s->there[p] = sim_random(s) % 8 != 0;
+	for (uint32_t i = 0; i < 100000; i++)
+		sim_touch(s, 1, START + (page_no)(sim_random(s) % 20000));
+	ck_assert_msg(s->n_brought - s->n_used <= s->n_faults / 4,
+		      "%u brought in, %u of use, %u faults", s->n_brought, s->n_used, s->n_faults);
 	free(s);
 }
 END_TEST
@@ -185,9 +268,9 @@ START_TEST(windows_grow_and_collapse)
 	page_no p = START;
 
 	trends_init(&t);
-	ck_assert(!trends_fault(&t, 1, p++)->wants);
+	ck_assert(!fault_at(&t, 1, p++)->wants);
 	for (uint32_t want = 1; want <= TREND_WINDOW_MAX; want = want * 2 + 1) {
-		trend = trends_fault(&t, 1, p);
+		trend = fault_at(&t, 1, p);
 		ck_assert(trend->wants && !trend->lead);
 		ck_assert_int_eq(trend->stride, 1);
 		ck_assert_uint_eq(trend->window, want);
@@ -197,7 +280,7 @@ START_TEST(windows_grow_and_collapse)
 	}
 	for (uint32_t want = TREND_WINDOW_MAX / 2; want > 7; want /= 2) {
 		p = trend->last - 40 - want; /* not where it was going */
-		ck_assert_ptr_eq(trends_fault(&t, 1, p), trend);
+		ck_assert_ptr_eq(fault_at(&t, 1, p), trend);
 		ck_assert_uint_eq(trend->window, want);
 		trend_sent(trend, p + 1 + want, p + 1 + want);
 	}
@@ -212,18 +295,18 @@ START_TEST(a_lead_is_gone_on_from)
 	struct trend *trend;
 
 	trends_init(&t);
-	trends_fault(&t, 1, START);
-	trend = trends_fault(&t, 1, START + 1);
+	fault_at(&t, 1, START);
+	trend = fault_at(&t, 1, START + 1);
 	trend->window = 15;
 	trend_sent(trend, START + 17, START + 33);
-	ck_assert_ptr_eq(trends_fault(&t, 1, START + 5), trend);
+	ck_assert_ptr_eq(fault_at(&t, 1, START + 5), trend);
 	ck_assert(!trend->wants);
-	ck_assert_ptr_eq(trends_fault(&t, 1, START + 17), trend);
+	ck_assert_ptr_eq(fault_at(&t, 1, START + 17), trend);
 	ck_assert(trend->wants && trend->lead);
 	ck_assert_uint_eq(trend->window, 31);
 	ck_assert_uint_eq(trend->end, START + 33);
 	trend_sent(trend, START + 33, START + 65);
-	ck_assert_ptr_eq(trends_fault(&t, 1, START + 40), trend);
+	ck_assert_ptr_eq(fault_at(&t, 1, START + 40), trend);
 	ck_assert(trend->wants && trend->lead);
 	ck_assert_uint_eq(trend->window, 31);
 }
@@ -236,19 +319,21 @@ START_TEST(threads_are_told_apart_where_they_are_known)
 	struct trends t;
 
 	trends_init(&t);
-	trends_fault(&t, 1, START);
-	ck_assert(!trends_fault(&t, 2, START + 1)->wants);
-	ck_assert(trends_fault(&t, 0, START + 2)->wants);
+	fault_at(&t, 1, START);
+	ck_assert(!fault_at(&t, 2, START + 1)->wants);
+	ck_assert(fault_at(&t, 0, START + 2)->wants);
 	trends_init(&t);
 	for (page_no i = 0; i < 4; i++) { /* two that go up side by side */
-		ck_assert_int_eq(trends_fault(&t, 1, START + 3 * i)->stride, i > 1 ? 3 : 0);
-		ck_assert_int_eq(trends_fault(&t, 2, START + 1 + 5 * i)->stride, i > 1 ? 5 : 0);
+		ck_assert_int_eq(fault_at(&t, 1, START + 3 * i)->stride, i > 1 ? 3 : 0);
+		ck_assert_int_eq(fault_at(&t, 2, START + 1 + 5 * i)->stride, i > 1 ? 5 : 0);
 	}
 }
 END_TEST
 
 UNIT_MAIN("trends", any_stride_is_found, streams_at_once_do_not_disturb_each_other,
+	  order_is_found_where_a_part_is_there, blocks_in_no_order_are_not_left,
 	  noise_does_not_hide_a_stream, random_reads_bring_nothing_in,
+	  random_reads_where_most_is_there_bring_little_in,
 	  random_reads_in_a_small_place_bring_little_in,
 	  short_runs_waste_no_more_than_they_are_long, windows_grow_and_collapse,
 	  a_lead_is_gone_on_from, threads_are_told_apart_where_they_are_known)

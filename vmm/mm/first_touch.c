@@ -6,9 +6,12 @@
 #include "fatal.h"
 #include "trace.h"
 
-#define TOUCH_RUN_MAX	 64u /* zero pages for one fault */
-#define TOUCH_GOES_ON	 4u  /* zero pages for the first fault of a stream that was forgotten */
+#define TOUCH_RUN_MAX 64u /* zero pages for one fault */
+#define TOUCH_GOES_ON                                                                              \
+	4u /* zero pages for the first fault of a stream that was forgotten, where                 \
+	    * the limit has a frame for every page */
 #define TOUCH_AROUND_MIN 16u /* the least neighbourhood that is looked at */
+#define TOUCH_PASSES_BY	 32u /* pages that are there already, between two touches in order */
 
 /* Pages that get zeros at once, the touched one among them. */
 struct span {
@@ -38,16 +41,42 @@ static bool touch_is_in_use(const struct gmm_space *s, page_no p)
 	       state == GMM_PAGE_SWAPPED;
 }
 
+/* Nothing would be seen of a touch of this page. */
+static bool touch_is_there(const struct gmm_space *s, page_no p)
+{
+	enum gmm_page_state state = page_state(space_word(s, p));
+
+	return state == GMM_PAGE_RESIDENT || state == GMM_PAGE_FILLING;
+}
+
+/* From which page to p nothing would have been seen of touches in order. */
+static page_no touch_unseen(const struct gmm_space *s, page_no p)
+{
+	page_no from = p;
+
+	while (from > 0 && p - from < TOUCH_PASSES_BY && touch_is_there(s, from - 1))
+		from--;
+	return from;
+}
+
+/* How many pages from p on, n at most, may come along without a gap. */
+static uint32_t touch_run(const struct gmm_space *s, const struct region *r, page_no p, uint32_t n)
+{
+	uint64_t left = r->first + region_n_pages(r) - p;
+	uint32_t len = 0;
+
+	n = n < left ? n : (uint32_t)left;
+	while (len < n && touch_may_come_along(s, r, p + len))
+		len++;
+	return len;
+}
+
 /* p and those of at most n - 1 pages behind it that may come along. */
 static struct span touch_ahead(const struct gmm_space *s, page_no p, uint32_t n)
 {
 	const struct region *r = layout_find_page(&s->layout, p);
-	uint64_t end = r->first + region_n_pages(r);
-	uint32_t len = 1;
 
-	while (len < n && p + len < end && touch_may_come_along(s, r, p + len))
-		len++;
-	return (struct span){p, len};
+	return (struct span){p, 1 + touch_run(s, r, p + 1, n - 1)};
 }
 
 /* The aligned neighbourhood of this many pages that p is in, as far as its region goes. */
@@ -145,13 +174,46 @@ static enum fault_outcome touch_served(struct gmm_space *s, const struct fault *
 	return FAULT_SERVED;
 }
 
+/* Zeros for n pages more from *p on, among the next `looks`; those in use are passed by. Returns
+ * how many are in place, and where that ended in *p. */
+static uint32_t touch_go_on(struct gmm_space *s, page_no *p, uint32_t looks, uint32_t n)
+{
+	const struct region *r = layout_find_page(&s->layout, *p - 1);
+	uint64_t behind = r->first + region_n_pages(r), end = *p + (uint64_t)looks;
+	uint32_t have = 0;
+
+	end = end < behind ? end : behind;
+	while (*p < end && have < n) {
+		uint32_t left = n - have < end - *p ? n - have : (uint32_t)(end - *p);
+		struct span span = {*p, touch_run(s, r, *p, left)};
+		uint32_t done = span.n ? touch_fill(s, span, PAGE_NONE) : touch_is_in_use(s, *p);
+
+		have += span.n ? done : 0;
+		*p += done;
+		if (done == 0 || done < span.n)
+			break;
+	}
+	return have;
+}
+
+/* What gets zeros at once with p: those behind it where touches run in order, or those around it.
+ */
+static struct span touch_span(const struct gmm_space *s, page_no p, uint32_t window)
+{
+	struct span ahead = touch_ahead(s, p, huge_clip(s, p, window));
+	struct span around = ahead.n < TOUCH_AROUND_MIN ? touch_neighbourhood(s, p) : ahead;
+
+	return around.n > ahead.n ? around : ahead;
+}
+
 enum fault_outcome first_touch(struct gmm_space *s, const struct fault *f)
 {
 	uint32_t max = touch_window(s, TOUCH_RUN_MAX);
-	struct stream *st = streams_meet(&s->streams, f->page, max);
+	struct stream *st = streams_meet(&s->streams, touch_unseen(s, f->page), f->page, max);
 	bool goes_on = touch_goes_on(s, f->page);
-	uint32_t n = huge_fill(s, f->page, st->window >= TOUCH_GOES_ON || goes_on);
+	uint32_t n = huge_fill(s, f->page, st->window >= TOUCH_GOES_ON || goes_on), n_more = 0;
 	struct span span;
+	page_no next;
 
 	if (n) {
 		if (s->pages.trace)
@@ -159,12 +221,14 @@ enum fault_outcome first_touch(struct gmm_space *s, const struct fault *f)
 		streams_advance(st, s->huge.next);
 		return touch_served(s, f, n);
 	}
-	if (st->window < TOUCH_GOES_ON && goes_on)
+	if (st->window < TOUCH_GOES_ON && goes_on && space_has_all(s))
 		st->window = TOUCH_GOES_ON < max ? TOUCH_GOES_ON : max;
-	span = touch_ahead(s, f->page, huge_clip(s, f->page, st->window));
-	if (span.n == 1)
-		span = touch_neighbourhood(s, f->page);
+	span = touch_span(s, f->page, st->window);
 	n = touch_fill(s, span, f->page);
-	streams_advance(st, span.first + (n ? n : 1));
-	return f->page < span.first + n ? touch_served(s, f, n) : FAULT_WAIT;
+	next = span.first + (n ? n : 1);
+	if (n == span.n && n < st->window)
+		n_more = touch_go_on(s, &next, huge_clip(s, next - 1, st->window + TOUCH_PASSES_BY),
+				     st->window - n);
+	streams_advance(st, next);
+	return f->page < span.first + n ? touch_served(s, f, n + n_more) : FAULT_WAIT;
 }

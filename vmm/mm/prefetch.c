@@ -1,13 +1,15 @@
 /* Prefetch: see prefetch.h. */
 #include "prefetch.h"
 
+#include "huge.h"
 #include "read.h"
 
-#define PASSED_OVER  256u /* pages of a path that are there already, for one window */
-#define LATELY	     1024u
-#define MAX_BLOCKING 32u /* pages at a time of a store whose reads are done at once */
-#define MAX_DOUBTFUL 8u	 /* pages at a time where a fifth and more is wasted, */
-#define MAX_POOR     1u	 /* and where half is */
+#define PASSED_OVER   256u /* pages of a path that are there already, for one window */
+#define PASSED_UNSEEN 32u  /* pages that nothing was read for, between two reads in order */
+#define LATELY	      1024u
+#define MAX_BLOCKING  32u /* pages at a time of a store whose reads are done at once */
+#define MAX_DOUBTFUL  8u  /* pages at a time where a fifth and more is wasted, */
+#define MAX_POOR      1u  /* and where half is */
 
 void prefetch_init(struct prefetch *p)
 {
@@ -73,11 +75,32 @@ static void prefetch_proven(struct gmm_space *s, struct trend *trend)
 	prefetch_used(s, n_used);
 }
 
+static bool prefetch_could_read(const struct gmm_space *s, page_no p)
+{
+	return page_state(space_word(s, p)) == GMM_PAGE_SWAPPED;
+}
+
+/* Those around p that touches in order would have passed by unseen. */
+static struct place prefetch_place(const struct gmm_space *s, page_no p)
+{
+	const struct region *r = layout_find_page(&s->layout, p);
+	uint64_t end = r->first + region_n_pages(r);
+	struct place at = {p, p, p, huge_block(s, p)};
+
+	while (at.from > r->first && p - at.from < PASSED_UNSEEN &&
+	       !prefetch_could_read(s, at.from - 1))
+		at.from--;
+	while (at.to + UINT64_C(1) < end && at.to - p < PASSED_UNSEEN &&
+	       !prefetch_could_read(s, at.to + 1))
+		at.to++;
+	return at;
+}
+
 void prefetch_fault(struct gmm_space *s, page_no p, int32_t tid)
 {
 	struct prefetch *pf = &s->prefetch;
 	uint32_t who = threads_has(&pf->threads, tid) ? (uint32_t)tid : 0;
-	struct trend *trend = trends_fault(&pf->trends, who, p);
+	struct trend *trend = trends_fault(&pf->trends, who, prefetch_place(s, p));
 
 	prefetch_proven(s, trend);
 	if (trend->wants)
@@ -137,6 +160,16 @@ static uint32_t prefetch_look(const struct gmm_space *s, const struct trend *tre
 	return have;
 }
 
+/* How many of these n pages of its path the trend reaches. */
+static uint32_t prefetch_reached(const struct trend *trend, const page_no *pages, uint32_t n)
+{
+	uint32_t i = 0;
+
+	while (i < n && trend_reaches(trend, pages[i]))
+		i++;
+	return i;
+}
+
 /* Reads n pages but for pages[but]. Returns how many pages of the n are dealt with. */
 static uint32_t prefetch_read(struct gmm_space *s, const page_no *pages, uint32_t n, uint32_t but)
 {
@@ -159,13 +192,13 @@ static uint32_t prefetch_read(struct gmm_space *s, const page_no *pages, uint32_
 	return i;
 }
 
-/* A window, the mark, the lead; or behind a lead the mark and the next. Where the path ends there
- * is no mark, and where frames or transfers do it is the first page that found none. True: all has
- * ended already. */
+/* A window, the mark, the lead; or behind a lead the mark and the next. Where the trend does not
+ * reach further its mark is the first page beyond, where the path ends there is no mark, and where
+ * frames or transfers do it is the first page that found none. True: all has ended already. */
 static bool prefetch_window(struct gmm_space *s, struct trend *trend)
 {
 	uint32_t max = prefetch_max(s, trend), window = min(trend->window, max), n = window + 1;
-	uint32_t at = trend->lead ? 0 : window, done;
+	uint32_t at = trend->lead ? 0 : window, n_reached, done;
 	page_no pages[READ_BATCH_MAX];
 
 	if (!trend->wants || window == 0)
@@ -173,6 +206,11 @@ static bool prefetch_window(struct gmm_space *s, struct trend *trend)
 	if (!trend->lead && window >= TREND_LEAD_MIN)
 		n += min(window, max - window);
 	n = prefetch_look(s, trend, n, pages);
+	n_reached = prefetch_reached(trend, pages, n);
+	if (n_reached < n) {
+		at = min(at, n_reached);
+		n = n_reached > at ? n_reached : at + 1;
+	}
 	done = prefetch_read(s, pages, n, at);
 	if (done > at)
 		trend_sent(trend, pages[at],

@@ -29,56 +29,76 @@ page_no trend_step(const struct trend *trend, page_no p)
 	return q >= 0 && q < PAGE_NONE ? (page_no)q : PAGE_NONE;
 }
 
-/* ---- the stride ---- */
-
-static int32_t trend_delta(const struct trend *trend, unsigned n_ago)
+bool trend_reaches(const struct trend *trend, page_no p)
 {
-	return trend->deltas[(trend->at + TREND_HISTORY - n_ago) % TREND_HISTORY];
+	return trend->crossed || trend->block == PAGE_NONE || p - trend->block < TREND_BLOCK;
 }
 
-/* The delta that more than half of the last n have; 0: none. Boyer and Moore's vote, and a count.
- */
-static int32_t trend_vote(const struct trend *trend, unsigned n)
+/* ---- the stride ---- */
+
+/* What more than half of the last n were, of deltas or of orders; 0: none. Boyer and Moore's vote,
+ * and a count. */
+static int32_t trend_vote(const struct trend *trend, bool of_orders, unsigned n)
 {
-	int32_t candidate = 0;
+	int32_t all[TREND_HISTORY], candidate = 0;
 	unsigned lead = 0, n_for = 0;
 
-	for (unsigned i = 1; i <= n; i++) {
+	for (unsigned i = 0; i < n; i++) {
+		unsigned at = (trend->at + TREND_HISTORY - 1 - i) % TREND_HISTORY;
+
+		all[i] = of_orders ? trend->orders[at] : trend->deltas[at];
 		if (lead == 0)
-			candidate = trend_delta(trend, i);
-		if (trend_delta(trend, i) == candidate)
+			candidate = all[i];
+		if (all[i] == candidate)
 			lead++;
 		else
 			lead--;
 	}
-	for (unsigned i = 1; i <= n; i++)
-		n_for += trend_delta(trend, i) == candidate;
+	for (unsigned i = 0; i < n; i++)
+		n_for += all[i] == candidate;
 	return n_for > n / 2 ? candidate : 0;
 }
 
-/* What the history shows, looked for in the latest past first; 0: nothing. The next page is a good
- * guess at once; other distances must have been seen twice. */
-static int32_t trend_find(const struct trend *trend)
+/* What the history shows, looked for in the latest past first; 0: nothing. */
+static int32_t trend_look_back(const struct trend *trend, bool at_orders)
 {
 	int32_t d = 0;
 
-	if (trend->n_deltas < VOTES_FIRST) {
-		d = trend_vote(trend, trend->n_deltas);
-		return trend->n_deltas > 1 || d == 1 || d == -1 ? d : 0;
-	}
+	if (trend->n_deltas < VOTES_FIRST)
+		return trend_vote(trend, at_orders, trend->n_deltas);
 	for (unsigned n = VOTES_FIRST; n <= trend->n_deltas && d == 0; n *= 2)
-		d = trend_vote(trend, n);
+		d = trend_vote(trend, at_orders, n);
 	return d;
 }
 
-static void trend_note(struct trend *trend, int64_t d)
+/* The next page is a good guess at once; other distances, and what only passed by what is there,
+ * must have been seen twice. */
+static int32_t trend_find(const struct trend *trend)
+{
+	int32_t d = trend_look_back(trend, false);
+
+	if (trend->n_deltas < 2)
+		return d == 1 || d == -1 ? d : 0;
+	return d ? d : trend_look_back(trend, true);
+}
+
+static void trend_note(struct trend *trend, int64_t d, int order)
 {
 	if (d == 0)
 		return;
-	trend->deltas[trend->at] = d > STRIDE_MAX || d < -STRIDE_MAX ? 0 : (int32_t)d;
+	trend->deltas[trend->at] = d > STRIDE_MAX || d < -STRIDE_MAX ? 0 : (int16_t)d;
+	trend->orders[trend->at] = (int8_t)order;
 	trend->at = (uint8_t)((trend->at + 1) % TREND_HISTORY);
 	if (trend->n_deltas < TREND_HISTORY)
 		trend->n_deltas++;
+}
+
+/* Was the fault before this one at the page that could be read before this one, or behind it? */
+static int trend_order(const struct trend *trend, const struct place *at)
+{
+	if (trend->last < at->p)
+		return trend->last + 1 >= at->from;
+	return trend->last <= at->to + UINT64_C(1) ? -1 : 0;
 }
 
 /* ---- the path ---- */
@@ -96,16 +116,20 @@ static bool trend_has(const struct trend *trend, page_no p)
 
 /* A fault on the path. At the mark the next window is due. Before it a page had left again, or was
  * not to be had; behind it somebody else brought the mark in. */
-static void trend_follow(struct trend *trend, page_no p)
+static void trend_follow(struct trend *trend, const struct place *at)
 {
+	page_no p = at->p;
+
 	if (p == trend->mark) {
-		trend_note(trend, trend->stride);
+		trend->crossed |= at->block != trend->block;
+		trend_note(trend, trend->stride, trend->stride > 0 ? 1 : -1);
 		trend->window = trend->window * 2 + 1;
 		if (trend->window > TREND_WINDOW_MAX)
 			trend->window = TREND_WINDOW_MAX;
 	}
 	trend->wants = p == trend->mark || trend_steps(trend, trend->mark, p);
 	trend->last = p;
+	trend->block = at->block;
 	if (!trend->wants)
 		return;
 	trend->lead = trend_steps(trend, p, trend->end) > 1;
@@ -115,15 +139,19 @@ static void trend_follow(struct trend *trend, page_no p)
 }
 
 /* A fault beside the path, or where there is none yet. */
-static void trend_turn(struct trend *trend, page_no p)
+static void trend_turn(struct trend *trend, const struct place *at)
 {
+	page_no p = at->p;
 	int32_t stride;
 
-	trend_note(trend, (int64_t)p - trend->last);
+	trend_note(trend, (int64_t)p - trend->last, trend_order(trend, at));
 	stride = trend_find(trend);
 	trend->window = stride == trend->stride ? trend->window / 2 : stride != 0;
+	trend->crossed = stride &&
+			 (at->block != trend->block || (trend->crossed && stride == trend->stride));
 	trend->stride = stride;
 	trend->last = trend->proven = p;
+	trend->block = at->block;
 	trend->lead = false;
 	trend->end = trend->mark = stride ? trend_step(trend, p) : PAGE_NONE;
 	trend->wants = trend->window != 0;
@@ -191,39 +219,41 @@ static uint64_t trend_worth(const struct trend *trend)
 }
 
 /* A new trend, in the place of the one that is worth least. */
-static struct trend *trends_begin(struct trends *t, uint32_t who, page_no p, bool wide)
+static struct trend *trends_begin(struct trends *t, uint32_t who, const struct place *at, bool wide)
 {
 	struct trend *least = &t->all[0];
 
 	for (unsigned i = 1; i < TRENDS_N; i++)
 		if (trend_worth(&t->all[i]) < trend_worth(least))
 			least = &t->all[i];
-	*least = (struct trend){.last = p,
+	*least = (struct trend){.last = at->p,
+				.block = at->block,
 				.mark = PAGE_NONE,
-				.proven = p,
+				.proven = at->p,
 				.who = who,
 				.wide = wide,
 				.met = t->clock};
 	return least;
 }
 
-struct trend *trends_fault(struct trends *t, uint32_t who, page_no p)
+struct trend *trends_fault(struct trends *t, uint32_t who, struct place at)
 {
+	page_no p = at.p;
 	struct trend *trend = trends_on_path(t, p);
 
 	t->clock++;
 	if (trend) {
-		trend_follow(trend, p);
+		trend_follow(trend, &at);
 	} else if ((trend = trends_near(t, who, p)) != NULL) {
-		trend_turn(trend, p);
+		trend_turn(trend, &at);
 	} else {
 		trend = trends_wide(t, who);
 		if (trend)
-			trend_turn(trend, p);
+			trend_turn(trend, &at);
 		else
-			trend = trends_begin(t, who, p, true);
+			trend = trends_begin(t, who, &at, true);
 		trend->met = t->clock; /* not to be displaced by the next line */
-		trends_begin(t, who, p, false);
+		trends_begin(t, who, &at, false);
 	}
 	trend->met = t->clock;
 	return trend;

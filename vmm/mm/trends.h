@@ -6,12 +6,21 @@
  * belong to a further one that has no bound on distances. So streams that run at once, forward,
  * backward or by a stride, have a trend each, whether or not it is known which thread they are of.
  *
+ * Where pages are there already their touches are not seen: order through memory of which a part is
+ * there shows no majority of any distance. So it is kept beside them whether a fault was at the
+ * next page that could be read, up or down, and where no distance has the majority that may have
+ * it.
+ *
  * A trend with a stride has a path and a window: so many pages of the path are brought in at a
  * time. Touches of pages that are there are not seen; therefore the first page behind a window is
  * left where it is, as a mark. A fault there proves that the window was of use, and doubles it. A
  * fault off the path halves it, and another stride begins with a single page. Behind the mark of a
  * large window a second one is brought in, the lead: it is there already when the mark is reached,
  * and the next is on its way while the guest works through it.
+ *
+ * What is in order for a guest's program is so in its physical memory within blocks of 2 MiB, the
+ * most that kernels give away in one piece; which block is next nobody can tell. So a path leads
+ * into another block only where its trend has been seen to go on there.
  *
  * Pages are numbers here; nothing is touched. Under the space's lock.
  */
@@ -23,7 +32,8 @@
 #define TRENDS_N	 64u
 #define TREND_HISTORY	 8u
 #define TREND_WINDOW_MAX 127u
-#define TREND_LEAD_MIN	 15u /* windows from this size on have a lead */
+#define TREND_LEAD_MIN	 15u  /* windows from this size on have a lead */
+#define TREND_BLOCK	 512u /* pages */
 
 struct trend {
 	page_no last;	 /* where it was seen last */
@@ -37,9 +47,12 @@ struct trend {
 	bool wide;	 /* takes what is near no other trend of its thread */
 	bool lead;	 /* what is wanted next lies behind a lead, and begins with the mark */
 	bool wants;	 /* more of its path is worth bringing in */
+	bool crossed;	 /* it has gone on from one block into another */
+	page_no block;	 /* where it was seen last */
 	uint8_t n_deltas, at;
-	int32_t deltas[TREND_HISTORY];
-	uint64_t met; /* when it was last met */
+	int16_t deltas[TREND_HISTORY];
+	int8_t orders[TREND_HISTORY]; /* 1 or -1 for the next page that could be read; or 0 */
+	uint64_t met;		      /* when it was last met */
 };
 
 struct trends {
@@ -49,14 +62,24 @@ struct trends {
 
 void trends_init(struct trends *t);
 
-/* A fault of `who` at page p. Returns its trend; see trend->wants. */
-struct trend *trends_fault(struct trends *t, uint32_t who, page_no p);
+/* Where a fault was: at page p, with no other page that could be read from `from` to `to`, and in
+ * the block of 2 MiB that begins at page `block`; PAGE_NONE: in none. */
+struct place {
+	page_no p, from, to, block;
+};
+
+/* A fault of `who`. Returns its trend; see trend->wants. */
+struct trend *trends_fault(struct trends *t, uint32_t who, struct place at);
 
 /* What was wanted is out: up to before `end`, but for the mark. */
 void trend_sent(struct trend *trend, page_no mark, page_no end);
 
 /* How many strides from a to b; 0 where b is not ahead of a on such a path. */
 uint32_t trend_steps(const struct trend *trend, page_no a, page_no b);
+
+/* May the path be brought in at p? Not in another block where the trend has never gone on in one.
+ */
+bool trend_reaches(const struct trend *trend, page_no p);
 
 /* p, one stride further; PAGE_NONE where page numbers end. */
 page_no trend_step(const struct trend *trend, page_no p);
