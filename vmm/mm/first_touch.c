@@ -174,25 +174,28 @@ static enum fault_outcome touch_served(struct gmm_space *s, const struct fault *
 	return FAULT_SERVED;
 }
 
-/* Zeros for n pages more from *p on, among the next `looks`; those in use are passed by. Returns
- * how many are in place, and where that ended in *p. */
-static uint32_t touch_go_on(struct gmm_space *s, page_no *p, uint32_t looks, uint32_t n)
+/* Zeros for n pages more behind `last`, up to `end`; those in use are passed by. Returns how many
+ * are in place, and where to go on in *next. */
+static uint32_t touch_go_on(struct gmm_space *s, page_no last, uint64_t end, uint32_t n,
+			    page_no *next)
 {
-	const struct region *r = layout_find_page(&s->layout, *p - 1);
-	uint64_t behind = r->first + region_n_pages(r), end = *p + (uint64_t)looks;
+	const struct region *r = layout_find_page(&s->layout, last);
+	uint64_t behind = r->first + region_n_pages(r);
+	page_no p = last + 1;
 	uint32_t have = 0;
 
 	end = end < behind ? end : behind;
-	while (*p < end && have < n) {
-		uint32_t left = n - have < end - *p ? n - have : (uint32_t)(end - *p);
-		struct span span = {*p, touch_run(s, r, *p, left)};
-		uint32_t done = span.n ? touch_fill(s, span, PAGE_NONE) : touch_is_in_use(s, *p);
+	while (p < end && have < n) {
+		uint32_t left = n - have < end - p ? n - have : (uint32_t)(end - p);
+		struct span span = {p, touch_run(s, r, p, left)};
+		uint32_t done = span.n ? touch_fill(s, span, PAGE_NONE) : touch_is_in_use(s, p);
 
 		have += span.n ? done : 0;
-		*p += done;
+		p += done;
 		if (done == 0 || done < span.n)
 			break;
 	}
+	*next = p;
 	return have;
 }
 
@@ -213,6 +216,7 @@ enum fault_outcome first_touch(struct gmm_space *s, const struct fault *f)
 	bool goes_on = touch_goes_on(s, f->page);
 	uint32_t n = huge_fill(s, f->page, st->window >= TOUCH_GOES_ON || goes_on), n_more = 0;
 	struct span span;
+	uint64_t end;
 	page_no next;
 
 	if (n) {
@@ -223,12 +227,12 @@ enum fault_outcome first_touch(struct gmm_space *s, const struct fault *f)
 	}
 	if (st->window < TOUCH_GOES_ON && goes_on && space_has_all(s))
 		st->window = TOUCH_GOES_ON < max ? TOUCH_GOES_ON : max;
+	end = (uint64_t)f->page + huge_clip(s, f->page, st->window + TOUCH_PASSES_BY);
 	span = touch_span(s, f->page, st->window);
 	n = touch_fill(s, span, f->page);
 	next = span.first + (n ? n : 1);
 	if (n == span.n && n < st->window)
-		n_more = touch_go_on(s, &next, huge_clip(s, next - 1, st->window + TOUCH_PASSES_BY),
-				     st->window - n);
+		n_more = touch_go_on(s, next - 1, end, st->window - n, &next);
 	streams_advance(st, next);
 	return f->page < span.first + n ? touch_served(s, f, n + n_more) : FAULT_WAIT;
 }
