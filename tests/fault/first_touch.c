@@ -99,6 +99,25 @@ START_TEST(order_goes_past_what_is_there)
 }
 END_TEST
 
+/* The next block of 2 MiB stays whole for a huge frame, however far ahead zeros are brought in. */
+START_TEST(order_does_not_spoil_the_next_block)
+{
+	struct vm *vm = vm_new(engines[_i], NULL, 192, 128, 192);
+	uint64_t n = PAGES(2);
+	struct gmm_stats s;
+
+	for (uint64_t p = 0; p < n; p += 2)
+		*vm_word(vm, p) = p + 1;
+	for (uint64_t p = 1; p < n; p += 2)
+		*vm_word(vm, p) = p + 1;
+	s = vm_stats(vm); /* whoever was woken may be here before the last are filled */
+	for (uint64_t p = n; p < 2 * n && engines[_i] == GMM_ENGINE_MOVE; p++)
+		ck_assert_int_eq(vm_state(vm, p), GMM_PAGE_EMPTY);
+	ck_assert_uint_lt(s.faults.demand_zero, n / 2 + n / 16);
+	vm_free(vm, true);
+}
+END_TEST
+
 START_TEST(what_the_guest_gave_up_stays_away)
 {
 	struct vm *vm = roomy_vm(engines[_i]);
@@ -152,4 +171,5 @@ END_TEST
 
 UNIT_MAIN_LOOP("first_touch", N_ENGINES, 60, what_is_dense_fills_up, what_is_sparse_comes_alone,
 	       within_a_limit_nothing_comes_along, order_goes_past_what_is_there,
-	       what_the_guest_gave_up_stays_away, neighbourhoods_end_where_memory_does)
+	       order_does_not_spoil_the_next_block, what_the_guest_gave_up_stays_away,
+	       neighbourhoods_end_where_memory_does)

@@ -57,11 +57,12 @@ START_TEST(streams_do_not_disturb_each_other)
 }
 END_TEST
 
-/* From a stream's place on all is there: it goes on behind that, and the nearest does. */
+/* From a stream's place on all is there: it goes on behind that, and of several the one that came
+ * furthest in order, or else the nearest. */
 START_TEST(what_is_there_is_passed_by)
 {
 	struct streams s;
-	struct stream *far, *near;
+	struct stream *far, *near, *single;
 
 	streams_init(&s);
 	streams_advance(far = streams_meet(&s, 100, 100, 32), 101);
@@ -74,7 +75,10 @@ START_TEST(what_is_there_is_passed_by)
 	ck_assert_uint_eq(far->window, 2);
 	streams_advance(far, 107);
 	ck_assert_uint_eq(streams_meet(&s, 108, 109, 32)->window, 1);
-	ck_assert_uint_eq(streams_meet(&s, 123, 130, 32)->window, 1);
+	streams_advance(single = streams_meet(&s, 123, 130, 32), 131);
+	ck_assert_uint_eq(single->window, 1);
+	ck_assert_ptr_eq(streams_meet(&s, 122, 140, 32), near);
+	ck_assert_uint_eq(near->window, 4);
 }
 END_TEST
 

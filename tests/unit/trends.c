@@ -4,6 +4,7 @@
  */
 #include <check.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "trends.h"
 #include "unit.h"
@@ -17,6 +18,7 @@ struct sim {
 	bool guess[N_PAGES]; /* brought in, not touched yet */
 	bool in_blocks;	     /* of 2 MiB */
 	uint32_t n_faults, n_brought, n_used;
+	uint32_t max; /* pages that may be brought in at a time */
 	uint64_t random;
 };
 
@@ -25,6 +27,7 @@ static struct sim *sim_new(void)
 	struct sim *s = calloc(1, sizeof(*s));
 
 	trends_init(&s->trends);
+	s->max = UINT32_MAX;
 	s->random = 88172645463325252u;
 	return s;
 }
@@ -42,32 +45,31 @@ static uint64_t sim_random(struct sim *s)
 	return s->random >> 11;
 }
 
-/* The next absent page on the path from p on. */
-static page_no sim_absent(const struct sim *s, const struct trend *t, page_no p)
+static enum trend_page sim_look(const void *user, page_no p)
 {
-	while (p < N_PAGES && s->there[p])
-		p = trend_step(t, p);
-	return p < N_PAGES ? p : PAGE_NONE;
-}
+	const struct sim *s = user;
 
-static page_no sim_bring(struct sim *s, const struct trend *t, page_no p, uint32_t n)
-{
-	while (n-- && (p = sim_absent(s, t, p)) != PAGE_NONE && trend_reaches(t, p)) {
-		s->there[p] = s->guess[p] = true;
-		s->n_brought++;
-		p = trend_step(t, p);
-	}
-	return p;
+	return p >= N_PAGES ? TREND_ENDS : s->there[p] ? TREND_PASSES_BY : TREND_READS;
 }
 
 /* As the space does it where frames abound. */
 static void sim_window(struct sim *s, struct trend *t)
 {
-	page_no p = t->lead ? t->end : sim_bring(s, t, t->end, t->window);
-	page_no mark = sim_absent(s, t, p), end = mark;
+	struct trend_ahead ahead;
+	page_no mark = PAGE_NONE, end = PAGE_NONE;
 
-	if (mark != PAGE_NONE && (t->lead || t->window >= TREND_LEAD_MIN))
-		end = sim_bring(s, t, trend_step(t, mark), t->window);
+	trend_ahead(t, s->max, sim_look, s, &ahead);
+	for (uint32_t i = 0; i < ahead.n; i++) {
+		page_no p = ahead.pages[i];
+
+		if (i == ahead.mark) {
+			mark = end = p;
+			continue;
+		}
+		s->there[p] = s->guess[p] = true;
+		s->n_brought++;
+		end = i > ahead.mark ? trend_step(t, p) : end;
+	}
 	trend_sent(t, mark, end);
 }
 
@@ -134,53 +136,116 @@ START_TEST(streams_at_once_do_not_disturb_each_other)
 }
 END_TEST
 
-/* Of the memory that is walked through a part, at random, is there already: three of four, or one
- * of four. */
-static void check_partly_there(int step, unsigned there_of_4)
+static bool sim_takes_part(struct sim *s, unsigned of)
+{
+	return sim_random(s) % of == 0;
+}
+
+/* One page of so many is absent, at random, in memory that is walked through. */
+static void check_partly_there(int step, unsigned of)
 {
 	struct sim *s = sim_new();
 	uint32_t n_absent = 0;
 
 	for (page_no p = 0; p < N_PAGES; p++)
-		s->there[p] = sim_random(s) % 4 < there_of_4;
-	for (int i = 0; i < 8000; i++)
+		s->there[p] = !sim_takes_part(s, of);
+	for (int i = 0; i < 40000; i++)
 		n_absent += !s->there[(int)START + step * i];
-	for (int i = 0; i < 8000; i++)
+	for (int i = 0; i < 40000; i++)
 		sim_touch(s, 1, (page_no)((int)START + step * i));
-	ck_assert_msg(s->n_faults <= 16 + n_absent / TREND_WINDOW_MAX,
-		      "step %d, %u of 4 there: %u faults for %u pages", step, there_of_4,
-		      s->n_faults, n_absent);
+	/* a window looks 256 pages further than it is large */
+	ck_assert_msg(s->n_faults <= 16 + 40000 / 256 + n_absent / TREND_WINDOW_MAX,
+		      "step %d, 1 of %u absent: %u faults for %u pages", step, of, s->n_faults,
+		      n_absent);
 	ck_assert_uint_le(s->n_brought - s->n_used, 2 * TREND_WINDOW_MAX);
 	free(s);
 }
 
 START_TEST(order_is_found_where_a_part_is_there)
 {
-	check_partly_there(1, 1);
-	check_partly_there(1, 3);
-	check_partly_there(-1, 1);
-	check_partly_there(-1, 3);
+	static const unsigned parts[] = {2, 3, 6, 10, 30};
+
+	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+		check_partly_there(1, parts[i]);
+		check_partly_there(-1, parts[i]);
+	}
+}
+END_TEST
+
+/* For a while nothing may be brought in, and no two absent pages lie side by side: order is found
+ * again as soon as frames are. */
+START_TEST(order_outlives_a_shortage)
+{
+	struct sim *s = sim_new();
+	uint32_t n_faults;
+	page_no p = START;
+
+	memset(s->there, true, sizeof(s->there));
+	for (page_no i = START; i < N_PAGES; i += 2 + (page_no)(sim_random(s) % 17))
+		s->there[i] = false;
+	for (; s->n_faults < 20; p++)
+		sim_touch(s, 1, p);
+	for (s->max = 0; s->n_faults < 80; p++)
+		sim_touch(s, 1, p);
+	n_faults = s->n_faults;
+	s->max = UINT32_MAX;
+	for (; p < START + 20000; p++)
+		sim_touch(s, 1, p);
+	ck_assert_uint_le(s->n_faults - n_faults, 10 + 20000 / 256 + 2000 / TREND_WINDOW_MAX);
+	free(s);
 }
 END_TEST
 
 /* Pages in order within blocks that are in none: nothing is brought in of the block beside one,
  * until a trend was seen to go on there. */
-START_TEST(blocks_in_no_order_are_not_left)
+static void check_blocks(int step)
 {
 	struct sim *s = sim_new();
+	page_no first = step > 0 ? 0 : TREND_BLOCK - 1;
 	uint32_t n_faults;
 
 	s->in_blocks = true;
 	for (uint32_t b = 0; b < 64; b++)
-		for (uint32_t i = 0; i < TREND_BLOCK; i++)
-			sim_touch(s, 1, b * 37 % 64 * TREND_BLOCK * 2 + i);
+		for (int i = 0; i < (int)TREND_BLOCK; i++)
+			sim_touch(s, 1,
+				  b * 37 % 64 * TREND_BLOCK * 2 + first + (page_no)(step * i));
 	ck_assert_uint_eq(s->n_brought, s->n_used);
 	ck_assert_uint_le(s->n_faults, 64 * 13);
 	n_faults = s->n_faults;
-	for (uint32_t i = 0; i < 64 * TREND_BLOCK; i++)
-		sim_touch(s, 1, START - START % TREND_BLOCK + i);
+	for (int i = 0; i < 64 * (int)TREND_BLOCK; i++)
+		sim_touch(s, 1, START - START % TREND_BLOCK + (page_no)(step * i));
 	ck_assert_uint_le(s->n_faults - n_faults, 16 + 64 * TREND_BLOCK / TREND_WINDOW_MAX);
 	ck_assert_uint_le(s->n_brought - s->n_used, 2 * TREND_WINDOW_MAX);
+	free(s);
+}
+
+START_TEST(blocks_in_no_order_are_not_left)
+{
+	check_blocks(1);
+	check_blocks(-1);
+}
+END_TEST
+
+/* A fault that is near, but no step of the path, does not take it into another block. */
+START_TEST(noise_leaves_no_block)
+{
+	struct trends t;
+	struct trend *trend;
+	struct trend_ahead ahead;
+	struct sim *s = sim_new();
+
+	trends_init(&t);
+	for (page_no p = 480; p < 490; p++)
+		trend = trends_fault(&t, 1, (struct place){p, p, p, 0});
+	ck_assert_ptr_eq(trends_fault(&t, 1, (struct place){560, 560, 560, 512}), trend);
+	ck_assert(!trend->crossed);
+	trend = trends_fault(&t, 1, (struct place){500, 500, 500, 0});
+	ck_assert(trend->wants);
+	trend->window = TREND_WINDOW_MAX;
+	trend_ahead(trend, UINT32_MAX, sim_look, s, &ahead);
+	ck_assert_uint_eq(ahead.n, 12);
+	ck_assert_uint_eq(ahead.mark, 11);
+	ck_assert_uint_eq(ahead.pages[ahead.mark], TREND_BLOCK);
 	free(s);
 }
 END_TEST
@@ -218,7 +283,7 @@ START_TEST(random_reads_where_most_is_there_bring_little_in)
 	struct sim *s = sim_new();
 
 	for (page_no p = 0; p < N_PAGES; p++)
-		s->there[p] = sim_random(s) % 8 != 0;
+		s->there[p] = !sim_takes_part(s, 8);
 	for (uint32_t i = 0; i < 100000; i++)
 		sim_touch(s, 1, START + (page_no)(sim_random(s) % 20000));
 	ck_assert_msg(s->n_brought - s->n_used <= s->n_faults / 4,
@@ -331,9 +396,9 @@ START_TEST(threads_are_told_apart_where_they_are_known)
 END_TEST
 
 UNIT_MAIN("trends", any_stride_is_found, streams_at_once_do_not_disturb_each_other,
-	  order_is_found_where_a_part_is_there, blocks_in_no_order_are_not_left,
-	  noise_does_not_hide_a_stream, random_reads_bring_nothing_in,
-	  random_reads_where_most_is_there_bring_little_in,
+	  order_is_found_where_a_part_is_there, order_outlives_a_shortage,
+	  blocks_in_no_order_are_not_left, noise_leaves_no_block, noise_does_not_hide_a_stream,
+	  random_reads_bring_nothing_in, random_reads_where_most_is_there_bring_little_in,
 	  random_reads_in_a_small_place_bring_little_in,
 	  short_runs_waste_no_more_than_they_are_long, windows_grow_and_collapse,
 	  a_lead_is_gone_on_from, threads_are_told_apart_where_they_are_known)

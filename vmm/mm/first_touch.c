@@ -52,9 +52,9 @@ static bool touch_is_there(const struct gmm_space *s, page_no p)
 /* From which page to p nothing would have been seen of touches in order. */
 static page_no touch_unseen(const struct gmm_space *s, page_no p)
 {
-	page_no from = p;
+	page_no first = layout_find_page(&s->layout, p)->first, from = p;
 
-	while (from > 0 && p - from < TOUCH_PASSES_BY && touch_is_there(s, from - 1))
+	while (from > first && p - from < TOUCH_PASSES_BY && touch_is_there(s, from - 1))
 		from--;
 	return from;
 }
@@ -79,16 +79,17 @@ static struct span touch_ahead(const struct gmm_space *s, page_no p, uint32_t n)
 	return (struct span){p, 1 + touch_run(s, r, p + 1, n - 1)};
 }
 
-/* The aligned neighbourhood of this many pages that p is in, as far as its region goes. */
+/* The neighbourhood of this many pages, aligned in guest-physical memory, that p is in, as far as
+ * its region goes. It never reaches into another block of 2 MiB. */
 static struct span touch_group(const struct gmm_space *s, page_no p, uint32_t size)
 {
 	const struct region *r = layout_find_page(&s->layout, p);
 	uint64_t end = r->first + region_n_pages(r);
-	page_no first = p - p % size, last = first + size - 1;
+	page_no skip = (page_no)((region_gpa(r, p) >> GMM_PAGE_SHIFT) % size);
+	page_no first = p - r->first < skip ? r->first : p - skip;
+	uint64_t behind = (uint64_t)p - skip + size;
 
-	first = first < r->first ? r->first : first;
-	last = last < end ? last : (page_no)(end - 1);
-	return (struct span){first, last - first + 1};
+	return (struct span){first, (page_no)((behind < end ? behind : end) - first)};
 }
 
 static uint32_t touch_n_in_use(const struct gmm_space *s, struct span group)
@@ -163,15 +164,14 @@ static unsigned touch_fill(struct gmm_space *s, struct span span, page_no touche
  * no stream remembers it. */
 static bool touch_goes_on(const struct gmm_space *s, page_no p)
 {
-	return p > 0 && touch_is_in_use(s, p - 1);
+	return p > layout_find_page(&s->layout, p)->first && touch_is_in_use(s, p - 1);
 }
 
-static enum fault_outcome touch_served(struct gmm_space *s, const struct fault *f, uint32_t n)
+static void touch_served(struct gmm_space *s, const struct fault *f, uint32_t n)
 {
 	s->counters.demand_zero++;
 	s->counters.prefetched += n - 1;
 	latency_add(&s->counters.latency, now_ns() - f->since_ns);
-	return FAULT_SERVED;
 }
 
 /* Zeros for n pages more behind `last`, up to `end`; those in use are passed by. Returns how many
@@ -209,30 +209,42 @@ static struct span touch_span(const struct gmm_space *s, page_no p, uint32_t win
 	return around.n > ahead.n ? around : ahead;
 }
 
+/* Zeros for p, and for its neighbours at once. */
+static enum fault_outcome touch_small(struct gmm_space *s, const struct fault *f, struct stream *st)
+{
+	uint64_t end = (uint64_t)f->page + huge_clip(s, f->page, st->window + TOUCH_PASSES_BY);
+	struct span span = touch_span(s, f->page, st->window);
+	uint32_t n = touch_fill(s, span, f->page);
+	page_no next = span.first + n;
+
+	if (f->page >= next) {
+		st->window = (st->window + 1) / 2; /* it will be asked again */
+		return FAULT_WAIT;
+	}
+	touch_served(s, f, n);
+	if (n == span.n && n < st->window)
+		s->counters.prefetched += touch_go_on(s, next - 1, end, st->window - n, &next);
+	streams_advance(st, next);
+	return FAULT_SERVED;
+}
+
 enum fault_outcome first_touch(struct gmm_space *s, const struct fault *f)
 {
 	uint32_t max = touch_window(s, TOUCH_RUN_MAX);
 	struct stream *st = streams_meet(&s->streams, touch_unseen(s, f->page), f->page, max);
 	bool goes_on = touch_goes_on(s, f->page);
-	uint32_t n = huge_fill(s, f->page, st->window >= TOUCH_GOES_ON || goes_on), n_more = 0;
-	struct span span;
-	uint64_t end;
-	page_no next;
+	uint32_t n = huge_fill(s, f->page, st->window >= TOUCH_GOES_ON || goes_on);
 
+	if (n == 0 && page_state(space_word(s, f->page)) == GMM_PAGE_RESIDENT)
+		n = 1; /* of its block a part came */
 	if (n) {
 		if (s->pages.trace)
 			trace_first_touch(s->pages.trace, f->page);
 		streams_advance(st, s->huge.next);
-		return touch_served(s, f, n);
+		touch_served(s, f, n);
+		return FAULT_SERVED;
 	}
 	if (st->window < TOUCH_GOES_ON && goes_on && space_has_all(s))
 		st->window = TOUCH_GOES_ON < max ? TOUCH_GOES_ON : max;
-	end = (uint64_t)f->page + huge_clip(s, f->page, st->window + TOUCH_PASSES_BY);
-	span = touch_span(s, f->page, st->window);
-	n = touch_fill(s, span, f->page);
-	next = span.first + (n ? n : 1);
-	if (n == span.n && n < st->window)
-		n_more = touch_go_on(s, next - 1, end, st->window - n, &next);
-	streams_advance(st, next);
-	return f->page < span.first + n ? touch_served(s, f, n + n_more) : FAULT_WAIT;
+	return touch_small(s, f, st);
 }

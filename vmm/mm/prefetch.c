@@ -144,30 +144,22 @@ static uint32_t prefetch_max(const struct gmm_space *s, const struct trend *tren
 	return min(max, prefetch_blocks(s, trend) ? MAX_BLOCKING : READ_BATCH_MAX);
 }
 
-/* The next n SWAPPED pages on the trend's path, in one region. Returns how many there are. */
-static uint32_t prefetch_look(const struct gmm_space *s, const struct trend *trend, uint32_t n,
-			      page_no *pages)
+_Static_assert(TREND_BLOCK == GMM_HUGE_PAGES, "a trend's block is a huge page");
+_Static_assert(2 * TREND_WINDOW_MAX + 1 <= READ_BATCH_MAX, "all that a trend wants is one batch");
+
+/* A trend's path stays within one region. */
+struct path {
+	const struct gmm_space *s;
+	const struct region *r;
+};
+
+static enum trend_page prefetch_look(const void *user, page_no p)
 {
-	const struct region *r = layout_find_page(&s->layout, trend->last);
-	uint32_t have = 0, looks = n + PASSED_OVER;
+	const struct path *path = user;
 
-	for (page_no p = trend->end; have < n && looks--; p = trend_step(trend, p)) {
-		if (p < r->first || p - r->first >= region_n_pages(r))
-			break;
-		if (page_state(space_word(s, p)) == GMM_PAGE_SWAPPED)
-			pages[have++] = p;
-	}
-	return have;
-}
-
-/* How many of these n pages of its path the trend reaches. */
-static uint32_t prefetch_reached(const struct trend *trend, const page_no *pages, uint32_t n)
-{
-	uint32_t i = 0;
-
-	while (i < n && trend_reaches(trend, pages[i]))
-		i++;
-	return i;
+	if (p < path->r->first || p - path->r->first >= region_n_pages(path->r))
+		return TREND_ENDS;
+	return prefetch_could_read(path->s, p) ? TREND_READS : TREND_PASSES_BY;
 }
 
 /* Reads n pages but for pages[but]. Returns how many pages of the n are dealt with. */
@@ -175,7 +167,8 @@ static uint32_t prefetch_read(struct gmm_space *s, const page_no *pages, uint32_
 {
 	struct transfer *xs[READ_BATCH_MAX];
 	bay_slot slots[READ_BATCH_MAX];
-	uint32_t n_slots = bay_get_several(&s->bay, n - (but < n), slots), have = 0, i;
+	uint32_t n_reads = n - (but < n), have = 0, i;
+	uint32_t n_slots = n_reads ? bay_get_several(&s->bay, n_reads, slots) : 0;
 
 	for (i = 0; i < n; i++) {
 		if (i == but)
@@ -192,34 +185,29 @@ static uint32_t prefetch_read(struct gmm_space *s, const page_no *pages, uint32_
 	return i;
 }
 
-/* A window, the mark, the lead; or behind a lead the mark and the next. Where the trend does not
- * reach further its mark is the first page beyond, where the path ends there is no mark, and where
- * frames or transfers do it is the first page that found none. True: all has ended already. */
+/* Where frames or transfers end the mark is the first page that found none. True: all has ended
+ * already. */
 static bool prefetch_window(struct gmm_space *s, struct trend *trend)
 {
-	uint32_t max = prefetch_max(s, trend), window = min(trend->window, max), n = window + 1;
-	uint32_t at = trend->lead ? 0 : window, n_reached, done;
-	page_no pages[READ_BATCH_MAX];
+	struct path path = {s, layout_find_page(&s->layout, trend->last)};
+	struct trend_ahead ahead;
+	page_no mark = PAGE_NONE, end = PAGE_NONE;
+	uint32_t done;
 
-	if (!trend->wants || window == 0)
+	if (!trend->wants)
 		return false;
-	if (!trend->lead && window >= TREND_LEAD_MIN)
-		n += min(window, max - window);
-	n = prefetch_look(s, trend, n, pages);
-	n_reached = prefetch_reached(trend, pages, n);
-	if (n_reached < n) {
-		at = min(at, n_reached);
-		n = n_reached > at ? n_reached : at + 1;
-	}
-	done = prefetch_read(s, pages, n, at);
-	if (done > at)
-		trend_sent(trend, pages[at],
-			   at + 1 == done ? pages[at] : trend_step(trend, pages[done - 1]));
-	else if (done < n)
-		trend_sent(trend, pages[done], pages[done]);
+	trend_ahead(trend, prefetch_max(s, trend), prefetch_look, &path, &ahead);
+	done = prefetch_read(s, ahead.pages, ahead.n, ahead.mark);
+	if (done > ahead.mark)
+		mark = ahead.pages[ahead.mark];
+	else if (done < ahead.n)
+		mark = ahead.pages[done];
+	if (done > ahead.mark + 1)
+		end = trend_step(trend, ahead.pages[done - 1]);
 	else
-		trend_sent(trend, PAGE_NONE, PAGE_NONE);
-	return done && prefetch_blocks(s, trend);
+		end = mark;
+	trend_sent(trend, mark, end);
+	return done > (ahead.mark < done) && prefetch_blocks(s, trend);
 }
 
 bool prefetch_run(struct gmm_space *s)

@@ -4,6 +4,7 @@
 #define NEAR_PAGES  128u /* a fault so close to a trend's last one is its own */
 #define STRIDE_MAX  1024 /* what steps further has few pages on its way: no direction */
 #define VOTES_FIRST 4u
+#define PASSED_BY   256u	   /* pages of a path that are there already, for one window */
 #define MET_MORE    (4 * TRENDS_N) /* a trend with a stride outlives so many without one */
 
 void trends_init(struct trends *t)
@@ -27,11 +28,6 @@ page_no trend_step(const struct trend *trend, page_no p)
 	int64_t q = (int64_t)p + trend->stride;
 
 	return q >= 0 && q < PAGE_NONE ? (page_no)q : PAGE_NONE;
-}
-
-bool trend_reaches(const struct trend *trend, page_no p)
-{
-	return trend->crossed || trend->block == PAGE_NONE || p - trend->block < TREND_BLOCK;
 }
 
 /* ---- the stride ---- */
@@ -141,20 +137,59 @@ static void trend_follow(struct trend *trend, const struct place *at)
 /* A fault beside the path, or where there is none yet. */
 static void trend_turn(struct trend *trend, const struct place *at)
 {
-	page_no p = at->p;
+	int64_t d = (int64_t)at->p - trend->last;
+	int order = trend_order(trend, at);
 	int32_t stride;
+	bool is_step, goes_on;
 
-	trend_note(trend, (int64_t)p - trend->last, trend_order(trend, at));
+	trend_note(trend, d, order);
 	stride = trend_find(trend);
-	trend->window = stride == trend->stride ? trend->window / 2 : stride != 0;
-	trend->crossed = stride &&
-			 (at->block != trend->block || (trend->crossed && stride == trend->stride));
+	is_step = stride && (d == stride || order == stride);
+	goes_on = stride == trend->stride;
+	trend->window = goes_on ? trend->window / 2 : stride != 0;
+	trend->crossed = (is_step && at->block != trend->block) || (goes_on && trend->crossed);
 	trend->stride = stride;
-	trend->last = trend->proven = p;
+	trend->last = trend->proven = at->p;
 	trend->block = at->block;
 	trend->lead = false;
-	trend->end = trend->mark = stride ? trend_step(trend, p) : PAGE_NONE;
+	trend->end = trend->mark = stride ? trend_step(trend, at->p) : PAGE_NONE;
 	trend->wants = trend->window != 0;
+}
+
+static bool trend_reaches(const struct trend *trend, page_no p)
+{
+	return trend->crossed || trend->block == PAGE_NONE || p - trend->block < TREND_BLOCK;
+}
+
+/* The mark is the first page that the trend does not reach, if not one before; where there was
+ * nothing but pages to pass by, the last that was found. */
+void trend_ahead(const struct trend *trend, uint32_t max, trend_look_fn *look, const void *user,
+		 struct trend_ahead *ahead)
+{
+	uint32_t window = trend->window < max ? trend->window : max, n = window + 1, looks;
+
+	if (!trend->lead && window >= TREND_LEAD_MIN)
+		n += window < max - window ? window : max - window;
+	ahead->mark = trend->lead ? 0 : window;
+	ahead->n = 0;
+	looks = n + PASSED_BY;
+	for (page_no p = trend->end; ahead->n < n && looks--; p = trend_step(trend, p)) {
+		enum trend_page found = p == PAGE_NONE ? TREND_ENDS : look(user, p);
+
+		if (found == TREND_ENDS) {
+			ahead->mark = ahead->mark < ahead->n ? ahead->mark : ahead->n;
+			return;
+		}
+		if (found == TREND_PASSES_BY)
+			continue;
+		if (!trend_reaches(trend, p) && ahead->n > ahead->mark)
+			return;
+		ahead->pages[ahead->n++] = p;
+		if (!trend_reaches(trend, p))
+			break;
+	}
+	if (ahead->n && ahead->mark >= ahead->n)
+		ahead->mark = ahead->n - 1;
 }
 
 void trend_sent(struct trend *trend, page_no mark, page_no end)

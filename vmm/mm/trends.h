@@ -19,7 +19,7 @@
  * and the next is on its way while the guest works through it.
  *
  * What is in order for a guest's program is so in its physical memory within blocks of 2 MiB, the
- * most that kernels give away in one piece; which block is next nobody can tell. So a path leads
+ * largest piece that programs get as a rule; which block is next nobody can tell. So a path leads
  * into another block only where its trend has been seen to go on there.
  *
  * Pages are numbers here; nothing is touched. Under the space's lock.
@@ -71,15 +71,27 @@ struct place {
 /* A fault of `who`. Returns its trend; see trend->wants. */
 struct trend *trends_fault(struct trends *t, uint32_t who, struct place at);
 
+/* What is at a page of a path. */
+enum trend_page { TREND_READS, TREND_PASSES_BY, TREND_ENDS };
+typedef enum trend_page trend_look_fn(const void *user, page_no p);
+
+struct trend_ahead {
+	uint32_t n;    /* pages to bring in, and the mark among them */
+	uint32_t mark; /* which of them that is; n: none, the path ends before */
+	page_no pages[2 * TREND_WINDOW_MAX + 1];
+};
+
+/* What is wanted next of a trend's path, `max` pages at most: a window, the mark, and a lead; or,
+ * behind a lead, the mark and the next. A trend that must not bring in any has a mark all the same.
+ */
+void trend_ahead(const struct trend *trend, uint32_t max, trend_look_fn *look, const void *user,
+		 struct trend_ahead *ahead);
+
 /* What was wanted is out: up to before `end`, but for the mark. */
 void trend_sent(struct trend *trend, page_no mark, page_no end);
 
 /* How many strides from a to b; 0 where b is not ahead of a on such a path. */
 uint32_t trend_steps(const struct trend *trend, page_no a, page_no b);
-
-/* May the path be brought in at p? Not in another block where the trend has never gone on in one.
- */
-bool trend_reaches(const struct trend *trend, page_no p);
 
 /* p, one stride further; PAGE_NONE where page numbers end. */
 page_no trend_step(const struct trend *trend, page_no p);
