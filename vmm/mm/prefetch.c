@@ -4,8 +4,7 @@
 #include "huge.h"
 #include "read.h"
 
-#define PASSED_OVER   256u /* pages of a path that are there already, for one window */
-#define PASSED_UNSEEN 32u  /* pages that nothing was read for, between two reads in order */
+#define PASSED_UNSEEN 32u /* pages that nothing was read for, between two reads in order */
 #define LATELY	      1024u
 #define MAX_BLOCKING  32u /* pages at a time of a store whose reads are done at once */
 #define MAX_DOUBTFUL  8u  /* pages at a time where a fifth and more is wasted, */
