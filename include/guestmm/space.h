@@ -136,8 +136,9 @@ struct gmm_stats {
 	struct gmm_store_stats io;
 	uint64_t stall_some_ns, stall_full_ns;
 	double stall_some_avg[3], stall_full_avg[3]; /* percent of the last 10, 60, 300 s */
-	uint64_t metadata_bytes; /* host memory that bookkeeping takes and that grows with memory */
-	uint64_t fixed_bytes;	 /* what it takes beside, however small the guest is */
+	uint64_t metadata_bytes;  /* host memory that bookkeeping takes and that grows with memory,
+				     the block of a shared allocator with it */
+	uint64_t fixed_bytes;	  /* what it takes beside, however small the guest is */
 	uint64_t prezeroed_bytes; /* frames zeroed ahead of need, ready to be mapped */
 	uint64_t huge_bytes;	  /* mapped in the guest as 2 MiB pages */
 	struct {

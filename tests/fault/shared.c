@@ -434,6 +434,30 @@ START_TEST(frames_that_are_no_memory_are_never_taken)
 }
 END_TEST
 
+/* Most of a guest is swapped out, and what it only reads keeps its copies as long as there is room:
+ * the block is a part of what the bookkeeping may take. */
+START_TEST(the_block_counts_as_bookkeeping)
+{
+	struct shared_vm s = shared_new(engines[_i], 64, 16, 96);
+	struct vm *vm = s.vm;
+	uint64_t n = PAGES(48), most = 0;
+
+	ck_assert_int_eq(gmm_frames_claim(s.block, 0, vm->n_pages), 0);
+	ck_assert_uint_ge(vm_stats(vm).metadata_bytes, 8 * vm->n_pages + s.block_bytes);
+	fill(vm, 0, n);
+	for (uint64_t i = 0; i < 3 * n; i++) {
+		uint64_t p = i * 7919 % n;
+
+		ck_assert_uint_eq(*vm_word(vm, p), p + 1);
+		if (i % 512 == 0 && vm_stats(vm).metadata_bytes > most)
+			most = vm_stats(vm).metadata_bytes;
+	}
+	ck_assert_uint_le(most, 16 * vm->n_pages);
+	ck_assert_uint_ge(most, 14 * vm->n_pages); /* it came near */
+	shared_free(&s);
+}
+END_TEST
+
 UNIT_MAIN_LOOP("shared", N_ENGINES, 60, takes_exactly_what_is_asked_for_and_only_what_is_free,
 	       gives_back_by_a_flip_and_a_touch_gets_zeros,
 	       faults_bring_nothing_back_that_was_taken, no_block_is_filled_where_a_part_is_taken,
@@ -442,4 +466,4 @@ UNIT_MAIN_LOOP("shared", N_ENGINES, 60, takes_exactly_what_is_asked_for_and_only
 	       a_target_is_met_when_memory_becomes_free, auto_leaves_the_guest_some,
 	       by_list_and_by_sharing_count_as_one, what_cannot_be_shared_is_refused,
 	       a_block_that_is_scribbled_over_hurts_nobody_else, a_frame_is_taken_once,
-	       frames_that_are_no_memory_are_never_taken)
+	       frames_that_are_no_memory_are_never_taken, the_block_counts_as_bookkeeping)

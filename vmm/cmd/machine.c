@@ -489,7 +489,8 @@ int machine_stats(struct machine *m, struct run_stats *out)
 	};
 	out->mm.size = sizeof(out->mm);
 	gmm_space_stats(g->space, &out->mm);
-	out->mm.metadata_bytes += g->frames.bytes;
+	if (!gmm_balloon_is_shared(g->balloon)) /* else the space counts it */
+		out->mm.metadata_bytes += g->frames.bytes;
 	out->fault_cpu.choice = placement_name(&m->placement);
 	out->fault_cpu.cpu = atomic_load(&m->placement.cpu);
 	out->fault_cpu.same_ns = m->placement.measured.ns[FAULT_CPU_SAME];

@@ -5,9 +5,15 @@
 /* Slots that one dispatch may take. */
 #define CLEAN_AHEAD (SPACE_WRITES_IDLE + SPACE_WRITES_SHORT)
 
+/* Of pages, whatever the store and the policy have. */
+static uint64_t clean_page_bytes(const struct gmm_space *s)
+{
+	return s->pages.n_pages * sizeof(uint64_t) + taken_bytes(&s->taken) + s->shared_bytes;
+}
+
 uint64_t clean_metadata_bytes(const struct gmm_space *s, const struct gmm_store_stats *io)
 {
-	return s->pages.n_pages * sizeof(uint64_t) + taken_bytes(&s->taken) + io->metadata_bytes +
+	return clean_page_bytes(s) + io->metadata_bytes +
 	       (s->policy ? s->policy_ops->metadata_bytes(s->policy) : 0);
 }
 
@@ -29,8 +35,7 @@ static uint64_t clean_policy_bytes(const struct gmm_space *s)
 static uint64_t clean_max_slots(const struct gmm_space *s, const struct gmm_store_stats *io)
 {
 	uint64_t bound = s->pages.n_pages * METADATA_BYTES_MAX, max = UINT64_MAX;
-	uint64_t others = s->pages.n_pages * sizeof(uint64_t) + taken_bytes(&s->taken) +
-			  clean_policy_bytes(s) + bound / 64;
+	uint64_t others = clean_page_bytes(s) + clean_policy_bytes(s) + bound / 64;
 
 	if (io->n_slots_high)
 		max = (bound > others ? bound - others : 0) * io->n_slots_high / io->metadata_bytes;

@@ -356,6 +356,7 @@ int shared_frames_new(struct gmm_space *space, const struct gmm_balloon_share *s
 	if (!space->taken.n_frames)
 		ret = taken_init(&space->taken, share->n_frames);
 	if (ret == 0) {
+		space->shared_bytes = gmm_frames_bytes(share->n_frames);
 		space->relief.take = relieve;
 		space->relief.user = sh;
 	}
@@ -373,8 +374,10 @@ void shared_frames_free(struct shared_frames *sh)
 	if (!sh)
 		return;
 	pthread_mutex_lock(&sh->space->lock);
-	if (sh->space->relief.user == sh)
+	if (sh->space->relief.user == sh) {
+		sh->space->shared_bytes = 0;
 		sh->space->relief.take = NULL;
+	}
 	pthread_mutex_unlock(&sh->space->lock);
 	pthread_mutex_destroy(&sh->lock);
 	free(sh);

@@ -93,7 +93,8 @@ struct gmm_space {
 	struct huge huge;
 	struct pool_member member;
 	struct taken taken; /* by the balloon, out of the guest's allocator: see shared_frames.c */
-	struct {	    /* drops what is free in the guest, up to `want` pages or so, and */
+	uint64_t shared_bytes; /* that allocator's block */
+	struct {	       /* drops what is free in the guest, up to `want` pages or so, and */
 		uint64_t (*take)(void *user, uint64_t want); /* says how many; NULL: nobody knows */
 		void *user;
 		bool asked; /* to look again, however little it found last time */
