@@ -122,7 +122,9 @@ struct gmm_stats {
 		 * prefetch_wasted were evicted before that was known. */
 		uint64_t read_ahead, prefetch_used, prefetch_wasted;
 		uint64_t poison;
-		uint64_t p50_ns, p99_ns, max_ns; /* from the event's reading to the page in place */
+		/* From the event's reading to the page in place: of one in 16, the longest of all.
+		 */
+		uint64_t p50_ns, p99_ns, max_ns;
 	} faults;
 	struct {
 		uint64_t evicted; /* pages unmapped to be taken; of these: */

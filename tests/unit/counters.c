@@ -53,5 +53,17 @@ START_TEST(one_outlier_is_not_the_median)
 }
 END_TEST
 
+START_TEST(a_longest_that_is_not_counted)
+{
+	struct latency l = {0};
+
+	latency_add(&l, 100);
+	latency_at_least(&l, 5000);
+	latency_at_least(&l, 50);
+	ck_assert_uint_eq(l.max_ns, 5000);
+	ck_assert_uint_le(latency_at(&l, 1000), 112);
+}
+END_TEST
+
 UNIT_MAIN("counters", empty_is_zero, percentiles_are_within_a_step, extremes_have_a_bucket,
-	  one_outlier_is_not_the_median)
+	  one_outlier_is_not_the_median, a_longest_that_is_not_counted)

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
@@ -103,12 +104,44 @@ START_TEST(a_touch_is_told_and_a_copy_answers)
 	ck_assert_uint_eq(msg.arg.pagefault.address & ~UINT64_C(4095), (uintptr_t)mem + 3 * PAGE);
 	ck_assert_uint_ne(msg.arg.pagefault.feat.ptid, 0);
 	memset(page, 42, sizeof(page));
-	ck_assert_int_eq(uffd_copy(&u, mem + 3 * PAGE, page, PAGE, &done), 0);
+	ck_assert_int_eq(uffd_copy(&u, mem + 3 * PAGE, page, PAGE, &done, true), 0);
 	ck_assert_uint_eq(done, PAGE);
 	pthread_join(t, &got);
 	ck_assert_uint_eq((uintptr_t)got, 42);
-	ck_assert_int_eq(uffd_copy(&u, mem + 3 * PAGE, page, PAGE, &done), -EEXIST);
+	ck_assert_int_eq(uffd_copy(&u, mem + 3 * PAGE, page, PAGE, &done, true), -EEXIST);
 	ck_assert_uint_eq(done, 0);
+	close_uffd();
+}
+END_TEST
+
+static void *read_and_tell(void *arg)
+{
+	atomic_bool *told = arg;
+	char got = mem[0];
+
+	*told = true;
+	return (void *)(uintptr_t)got;
+}
+
+/* In place, but who waits does so until he is woken. */
+START_TEST(placing_may_leave_waking_to_another)
+{
+	char page[PAGE] = {7};
+	atomic_bool told = false;
+	pthread_t t;
+	size_t done;
+	void *got;
+
+	open_uffd(UFFDIO_REGISTER_MODE_MISSING);
+	pthread_create(&t, NULL, read_and_tell, &told);
+	next_event();
+	ck_assert_int_eq(uffd_copy(&u, mem, page, PAGE, &done, false), 0);
+	ck_assert_uint_eq(done, PAGE);
+	nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+	ck_assert(!told);
+	ck_assert_int_eq(uffd_wake(&u, mem, PAGE), 0);
+	pthread_join(t, &got);
+	ck_assert_uint_eq((uintptr_t)got, 7);
 	close_uffd();
 }
 END_TEST
@@ -126,7 +159,7 @@ START_TEST(waking_is_no_answer)
 	next_event();
 	ck_assert_int_eq(uffd_wake(&u, mem, PAGE), 0);
 	next_event();
-	ck_assert_int_eq(uffd_copy(&u, mem, page, PAGE, &done), 0);
+	ck_assert_int_eq(uffd_copy(&u, mem, page, PAGE, &done, true), 0);
 	pthread_join(t, &got);
 	ck_assert_uint_eq((uintptr_t)got, 7);
 	close_uffd();
@@ -144,16 +177,16 @@ START_TEST(moves_flip_pages_and_say_how_far_they_came)
 	from = map_pages();
 	for (unsigned i = 0; i < 4; i++)
 		from[i * PAGE] = (char)(i + 1);
-	ck_assert_int_eq(uffd_move(&u, mem, from, 2 * PAGE, &done), 0);
+	ck_assert_int_eq(uffd_move(&u, mem, from, 2 * PAGE, &done, true), 0);
 	ck_assert_uint_eq(done, 2 * PAGE);
 	ck_assert_int_eq(mem[0], 1);
 	ck_assert_int_eq(mem[PAGE], 2);
-	ck_assert_int_eq(uffd_move(&u, mem, from + 2 * PAGE, PAGE, &done), -EEXIST);
+	ck_assert_int_eq(uffd_move(&u, mem, from + 2 * PAGE, PAGE, &done, true), -EEXIST);
 	ck_assert_uint_eq(done, 0);
-	ck_assert_int_eq(uffd_move(&u, mem + 4 * PAGE, from, PAGE, &done), -ENOENT);
+	ck_assert_int_eq(uffd_move(&u, mem + 4 * PAGE, from, PAGE, &done, true), -ENOENT);
 	ck_assert_uint_eq(done, 0);
 	/* Two that are there, then none: so far it came. */
-	ck_assert_int_ne(uffd_move(&u, mem + 8 * PAGE, from + 2 * PAGE, 4 * PAGE, &done), 0);
+	ck_assert_int_ne(uffd_move(&u, mem + 8 * PAGE, from + 2 * PAGE, 4 * PAGE, &done, true), 0);
 	ck_assert_uint_eq(done, 2 * PAGE);
 	ck_assert_int_eq(mem[9 * PAGE], 4);
 	munmap(from, N_PAGES * PAGE);
@@ -169,7 +202,7 @@ START_TEST(writes_to_protected_pages_are_told)
 	size_t done;
 
 	open_uffd(UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_WP);
-	ck_assert_int_eq(uffd_copy(&u, mem, page, PAGE, &done), 0);
+	ck_assert_int_eq(uffd_copy(&u, mem, page, PAGE, &done, true), 0);
 	ck_assert_int_eq(uffd_protect(&u, mem, PAGE, true), 0);
 	ck_assert_int_eq(mem[0], 1); /* reads go on */
 	pthread_create(&t, NULL, write_byte, mem);
@@ -208,7 +241,7 @@ START_TEST(poison_is_marked_once_and_raises_sigbus)
 	else
 		raised = true;
 	ck_assert(raised);
-	ck_assert_int_eq(uffd_copy(&u, mem + PAGE, page, PAGE, &done), 0);
+	ck_assert_int_eq(uffd_copy(&u, mem + PAGE, page, PAGE, &done, true), 0);
 	ck_assert_int_eq(uffd_poison(&u, mem + PAGE, PAGE), -EEXIST); /* a page is there */
 	close_uffd();
 }
@@ -230,6 +263,6 @@ START_TEST(who_waits_goes_on_when_a_range_is_let_go)
 END_TEST
 
 UNIT_MAIN("uffd", features_are_those_of_the_kernel, a_touch_is_told_and_a_copy_answers,
-	  waking_is_no_answer, moves_flip_pages_and_say_how_far_they_came,
-	  writes_to_protected_pages_are_told, poison_is_marked_once_and_raises_sigbus,
-	  who_waits_goes_on_when_a_range_is_let_go)
+	  placing_may_leave_waking_to_another, waking_is_no_answer,
+	  moves_flip_pages_and_say_how_far_they_came, writes_to_protected_pages_are_told,
+	  poison_is_marked_once_and_raises_sigbus, who_waits_goes_on_when_a_range_is_let_go)

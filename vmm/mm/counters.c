@@ -42,12 +42,17 @@ static uint64_t latency_bound(unsigned bucket)
 	return ((UINT64_C(8) + bucket % 8 + 1) << (octave - 3)) - 1;
 }
 
+void latency_at_least(struct latency *l, uint64_t ns)
+{
+	if (ns > l->max_ns)
+		l->max_ns = ns;
+}
+
 void latency_add(struct latency *l, uint64_t ns)
 {
 	l->n[latency_bucket(ns)]++;
 	l->n_all++;
-	if (ns > l->max_ns)
-		l->max_ns = ns;
+	latency_at_least(l, ns);
 }
 
 uint64_t latency_at(const struct latency *l, unsigned per_mille)

@@ -9,6 +9,7 @@
 #include <guestmm/space.h>
 
 #define LATENCY_BUCKETS 512u
+#define LATENCY_SAMPLE	16u /* to time one takes a system call more */
 
 struct latency {
 	uint64_t n[LATENCY_BUCKETS];
@@ -17,6 +18,9 @@ struct latency {
 
 void latency_add(struct latency *l, uint64_t ns);
 
+/* One that is not counted, and took this long or a little longer. */
+void latency_at_least(struct latency *l, uint64_t ns);
+
 /* The latency that `per_mille` of all are not above; 0 where there is none. */
 uint64_t latency_at(const struct latency *l, unsigned per_mille);
 
@@ -24,7 +28,8 @@ struct counters {
 	uint64_t demand_zero, swap_in, rescue, prefetched, poison;
 	uint64_t read_ahead, prefetch_used, prefetch_wasted;
 	uint64_t evicted, zero, clean, written, dropped, busy, failed, free_taken;
-	struct latency latency;
+	uint64_t n_served;	/* faults, or groups of reads that somebody waits for */
+	struct latency latency; /* of one of LATENCY_SAMPLE of these */
 };
 
 /* Nanoseconds of CLOCK_MONOTONIC. */

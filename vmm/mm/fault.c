@@ -103,6 +103,7 @@ enum fault_outcome fault_serve(struct gmm_space *s, const struct fault *f)
 	if (!space_policy(s))
 		return FAULT_WAIT; /* no memory for it: later, perhaps */
 	page_table_populate(&s->pages, f->page);
+	space_serves(s);
 	switch (page_state(space_word(s, f->page))) {
 	case GMM_PAGE_EMPTY:
 	case GMM_PAGE_BALLOONED:
@@ -115,7 +116,7 @@ enum fault_outcome fault_serve(struct gmm_space *s, const struct fault *f)
 		outcome = fault_rescue(s, f->page, GMM_POLICY_RESCUE);
 		if (outcome == FAULT_SERVED) {
 			s->counters.rescue++;
-			latency_add(&s->counters.latency, now_ns() - f->since_ns);
+			space_served(s, f->since_ns);
 		}
 		return outcome;
 	case GMM_PAGE_RESIDENT:

@@ -131,13 +131,14 @@ static void read_installed(struct gmm_space *s, struct transfer *x)
 		return;
 	}
 	s->counters.swap_in++;
-	latency_add(&s->counters.latency, now_ns() - x->begun_ns);
+	space_served(s, x->begun_ns);
 }
 
-static void read_end(struct gmm_space *s, struct transfer *x)
+/* Since when nobody waits for it any more. */
+static void read_end(struct gmm_space *s, struct transfer *x, uint64_t since_ns)
 {
 	if (x->n_waiters) {
-		stall_change(&s->stall, now_ns(), -(int32_t)x->n_waiters);
+		stall_change(&s->stall, since_ns, -(int32_t)x->n_waiters);
 		s->has_served = true;
 	}
 	transfer_put(&s->transfers, x);
@@ -155,7 +156,7 @@ static void read_failed(struct gmm_space *s, struct transfer *x)
 {
 	if (!read_is_worth_a_try(x)) {
 		read_lost(s, x);
-		read_end(s, x);
+		read_end(s, x, now_ns());
 	} else if (!read_again(x)) {
 		read_put_off(s, x);
 	}
@@ -170,6 +171,8 @@ static void read_install(struct gmm_space *s, struct transfer *const *xs, unsign
 	int ret;
 
 	for (unsigned i = 0; i < n; i++) {
+		if (!xs[i]->prefetch)
+			space_serves(s);
 		slots[i] = xs[i]->slot;
 		if (xs[i]->discard)
 			memset(xs[i]->io.page, 0, GMM_PAGE_BYTES);
@@ -181,7 +184,7 @@ static void read_install(struct gmm_space *s, struct transfer *const *xs, unsign
 		      xs[i]->page + done);
 		for (; done; done--, i++) {
 			read_installed(s, xs[i]);
-			read_end(s, xs[i]);
+			read_end(s, xs[i], s->engine.placed_ns);
 		}
 		if (i < n)
 			read_put_off(s, xs[i]);

@@ -169,6 +169,24 @@ static inline bool space_some_taken(const struct gmm_space *s, page_no p)
 	return taken_has_some(&s->taken, gpa >> GMM_HUGE_SHIFT);
 }
 
+/* Somebody waits for what is put in place next. */
+static inline void space_serves(struct gmm_space *s)
+{
+	s->engine.is_timed = s->counters.n_served++ % LATENCY_SAMPLE == 0;
+}
+
+/* It is there. It was asked for at `since_ns`. */
+static inline void space_served(struct gmm_space *s, uint64_t since_ns)
+{
+	uint64_t ns = s->engine.placed_ns - since_ns;
+
+	if (s->engine.is_timed)
+		latency_add(&s->counters.latency, ns);
+	else
+		latency_at_least(&s->counters.latency, ns);
+	s->engine.is_timed = false;
+}
+
 /* When a page leaves, it is stamped; 0 is no stamp. */
 static inline unsigned space_stamp(const struct gmm_space *s)
 {

@@ -98,17 +98,24 @@ static int uffd_result(int ret, int64_t field, size_t *done)
 	return field < 0 ? (int)field : -err;
 }
 
-int uffd_move(const struct uffd *u, void *to, void *from, size_t bytes, size_t *done)
+int uffd_move(const struct uffd *u, void *to, void *from, size_t bytes, size_t *done, bool wake)
 {
-	struct uffdio_move move = {.dst = (uintptr_t)to, .src = (uintptr_t)from, .len = bytes};
+	struct uffdio_move move = {.dst = (uintptr_t)to,
+				   .src = (uintptr_t)from,
+				   .len = bytes,
+				   .mode = wake ? 0 : UFFDIO_MOVE_MODE_DONTWAKE};
 	int ret = ioctl(u->fd, UFFDIO_MOVE, &move);
 
 	return uffd_result(ret, move.move, done);
 }
 
-int uffd_copy(const struct uffd *u, void *to, const void *from, size_t bytes, size_t *done)
+int uffd_copy(const struct uffd *u, void *to, const void *from, size_t bytes, size_t *done,
+	      bool wake)
 {
-	struct uffdio_copy copy = {.dst = (uintptr_t)to, .src = (uintptr_t)from, .len = bytes};
+	struct uffdio_copy copy = {.dst = (uintptr_t)to,
+				   .src = (uintptr_t)from,
+				   .len = bytes,
+				   .mode = wake ? 0 : UFFDIO_COPY_MODE_DONTWAKE};
 	int ret = ioctl(u->fd, UFFDIO_COPY, &copy);
 
 	return uffd_result(ret, copy.copy, done);

@@ -17,7 +17,7 @@
 /* Linux 6.6 */
 #ifndef UFFD_FEATURE_POISON
 #define UFFD_FEATURE_POISON (1 << 14)
-#define _UFFDIO_POISON 0x08
+#define _UFFDIO_POISON	    0x08
 struct uffdio_poison {
 	struct uffdio_range range;
 	__u64 mode;
@@ -27,9 +27,9 @@ struct uffdio_poison {
 #endif
 /* Linux 6.8 */
 #ifndef UFFD_FEATURE_MOVE
-#define UFFD_FEATURE_MOVE (1 << 16)
-#define _UFFDIO_MOVE 0x05
-#define UFFDIO_MOVE_MODE_DONTWAKE ((__u64)1 << 0)
+#define UFFD_FEATURE_MOVE		 (1 << 16)
+#define _UFFDIO_MOVE			 0x05
+#define UFFDIO_MOVE_MODE_DONTWAKE	 ((__u64)1 << 0)
 #define UFFDIO_MOVE_MODE_ALLOW_SRC_HOLES ((__u64)1 << 1)
 struct uffdio_move {
 	__u64 dst;
@@ -56,11 +56,12 @@ int uffd_register(const struct uffd *u, void *start, size_t bytes, uint64_t mode
 /* Whoever waits for a page of the range goes on. */
 int uffd_unregister(const struct uffd *u, void *start, size_t bytes);
 
-/* Moves pages. *done: bytes moved, also on failure. -EBUSY (pinned or shared), -EEXIST
- * (destination filled), -ENOENT (source empty), -EAGAIN (a race was lost; or there is more to move:
- * call again for the rest). */
-int uffd_move(const struct uffd *u, void *to, void *from, size_t bytes, size_t *done);
-int uffd_copy(const struct uffd *u, void *to, const void *from, size_t bytes, size_t *done);
+/* Moves pages, and wakes whoever waits for them if `wake` is set. *done: bytes moved, also on
+ * failure. -EBUSY (pinned or shared), -EEXIST (destination filled), -ENOENT (source empty), -EAGAIN
+ * (a race was lost; or there is more to move: call again for the rest). */
+int uffd_move(const struct uffd *u, void *to, void *from, size_t bytes, size_t *done, bool wake);
+int uffd_copy(const struct uffd *u, void *to, const void *from, size_t bytes, size_t *done,
+	      bool wake);
 int uffd_protect(const struct uffd *u, void *start, size_t bytes, bool protect);
 int uffd_poison(const struct uffd *u, void *start, size_t bytes);
 int uffd_wake(const struct uffd *u, void *start, size_t bytes);

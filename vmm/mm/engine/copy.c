@@ -39,7 +39,7 @@ static int copy_in(struct engine *e, char *hva, const char *from)
 
 	if (!copy_charge(e))
 		return -ENOMEM;
-	ret = uffd_copy(e->uffd, hva, from, GMM_PAGE_BYTES, &done);
+	ret = engine_copy_pages(e, hva, from, GMM_PAGE_BYTES, &done);
 	if (ret)
 		pool_uncharge(e->bay->member, 1);
 	return ret;
@@ -74,7 +74,7 @@ static int copy_pass_on(struct engine *e, char *hva, char *from)
 	memcpy(page, from, GMM_PAGE_BYTES);
 	if (madvise(from, GMM_PAGE_BYTES, MADV_DONTNEED))
 		return -errno;
-	ret = uffd_copy(e->uffd, hva, page, GMM_PAGE_BYTES, &done);
+	ret = engine_copy_pages(e, hva, page, GMM_PAGE_BYTES, &done);
 	if (ret) /* the frame comes back for the content; its charge never went */
 		memcpy(from, page, GMM_PAGE_BYTES);
 	return ret;
@@ -113,8 +113,8 @@ static int copy_in_run(struct engine *e, char *hva, const bay_slot *slots, unsig
 		*done = ret == 0;
 		return ret;
 	}
-	ret = uffd_copy(e->uffd, hva, bay_hva(e->bay, slots[0]), (size_t)n << GMM_PAGE_SHIFT,
-			&bytes);
+	ret = engine_copy_pages(e, hva, bay_hva(e->bay, slots[0]), (size_t)n << GMM_PAGE_SHIFT,
+				&bytes);
 	*done = (unsigned)(bytes >> GMM_PAGE_SHIFT);
 	pool_uncharge(e->bay->member, n - *done);
 	for (unsigned i = 0; i < *done; i++)

@@ -4,6 +4,37 @@
 #include <errno.h>
 #include <sys/mman.h>
 
+#include "counters.h"
+
+static void engine_placed(struct engine *e, char *hva, size_t bytes)
+{
+	if (!e->is_timed)
+		return;
+	e->placed_ns = now_ns();
+	if (bytes)
+		uffd_wake(e->uffd, hva, bytes);
+}
+
+int engine_move_pages(struct engine *e, char *to, char *from, size_t bytes, size_t *done)
+{
+	int ret;
+
+	e->placed_ns = now_ns();
+	ret = uffd_move(e->uffd, to, from, bytes, done, !e->is_timed);
+	engine_placed(e, to, *done);
+	return ret;
+}
+
+int engine_copy_pages(struct engine *e, char *to, const char *from, size_t bytes, size_t *done)
+{
+	int ret;
+
+	e->placed_ns = now_ns();
+	ret = uffd_copy(e->uffd, to, from, bytes, done, !e->is_timed);
+	engine_placed(e, to, *done);
+	return ret;
+}
+
 int engine_discard(struct engine *e, char *hva, uint64_t n)
 {
 	if (madvise(hva, n << GMM_PAGE_SHIFT, MADV_DONTNEED))

@@ -19,6 +19,11 @@ struct engine {
 	const struct uffd *uffd;
 	struct bay *bay;
 	int pagemap; /* see pagemap.h; -1: none */
+	/* When pages were last put in place. Whoever a call wakes may run on this CPU before it
+	 * returns: where is_timed is set he is woken by another, behind it; else this is when it
+	 * began. */
+	uint64_t placed_ns;
+	bool is_timed;
 };
 
 struct engine_ops {
@@ -89,6 +94,10 @@ static inline bool engine_has_huge(const struct engine *e)
 {
 	return e->ops->fill_zero_huge && e->bay->has_huge;
 }
+
+/* uffd_move() and uffd_copy(), timed. */
+int engine_move_pages(struct engine *e, char *to, char *from, size_t bytes, size_t *done);
+int engine_copy_pages(struct engine *e, char *to, const char *from, size_t bytes, size_t *done);
 
 /* Discards n resident pages at hva: their frames go back to the host. */
 int engine_discard(struct engine *e, char *hva, uint64_t n);

@@ -29,7 +29,7 @@
  * not woken. */
 static int move_once(struct engine *e, char *to, char *from, size_t bytes, size_t *done)
 {
-	int ret = uffd_move(e->uffd, to, from, bytes, done);
+	int ret = engine_move_pages(e, to, from, bytes, done);
 
 	if (ret != -EEXIST || *done || !pagemap_is_empty(e->pagemap, from))
 		return ret;
@@ -131,7 +131,7 @@ static bool move_copy_zero(struct engine *e, char *hva)
 
 	if (!pool_charge(e->bay->member, 1))
 		return false;
-	if (uffd_copy(e->uffd, hva, zeros, GMM_PAGE_BYTES, &done) == 0)
+	if (engine_copy_pages(e, hva, zeros, GMM_PAGE_BYTES, &done) == 0)
 		return true;
 	pool_uncharge(e->bay->member, 1);
 	return false;
