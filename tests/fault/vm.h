@@ -23,6 +23,7 @@ struct vm {
 	struct gmm_worker *worker;
 	struct gmm_balloon *balloon;
 	enum gmm_working_set working_set; /* set before vm_make() */
+	uint32_t n_vcpus;		  /* likewise; 0: 1 */
 	volatile char *mem;
 	uint64_t n_pages;
 	_Atomic int fail_reads, fail_writes; /* errno for every operation, 0: none */
@@ -82,7 +83,7 @@ static inline void vm_make(struct vm *vm, enum gmm_engine engine, struct gmm_poo
 			   uint64_t mem_mib, uint64_t limit_mib, struct gmm_store *store)
 {
 	struct gmm_pool_config config = {.size = sizeof(config), .limit_bytes = limit_mib * MIB};
-	struct gmm_space_config space = {.size = sizeof(space), .engine = engine, .n_vcpus = 1};
+	struct gmm_space_config space = {.size = sizeof(space), .engine = engine};
 	struct gmm_worker_config worker = {.size = sizeof(worker), .cpu = -1};
 	struct gmm_balloon_config balloon = {.size = sizeof(balloon)};
 	void *mem;
@@ -96,6 +97,7 @@ static inline void vm_make(struct vm *vm, enum gmm_engine engine, struct gmm_poo
 	space.on_event = vm_event;
 	space.user = vm;
 	space.working_set = vm->working_set;
+	space.n_vcpus = vm->n_vcpus;
 	ret = gmm_space_new(&space, &vm->space);
 	if (ret == -EPERM || ret == -ENOSYS || ret == -EOPNOTSUPP)
 		UNIT_SKIP("userfaultfd or this engine is not to be had here: %s", strerror(-ret));

@@ -86,14 +86,33 @@ static unsigned dispatch_reap(struct gmm_space *s)
 	return reaped;
 }
 
+/* A thread waits for one page at a time. One that a signal got out of a wait, and that touches a
+ * page now, the same or another, does not stand here twice: nobody wakes it from what it left. */
+static void dispatch_left(struct gmm_space *s, const struct fault *f)
+{
+	uint32_t n = s->n_waiting, kept = 0;
+
+	if (f->tid == FAULT_TID_UNKNOWN)
+		return;
+	for (uint32_t i = 0; i < n; i++) {
+		if (s->waiting[i].tid == f->tid)
+			stall_change(&s->stall, f->since_ns, -1);
+		else
+			s->waiting[kept++] = s->waiting[i];
+	}
+	s->n_waiting = kept;
+}
+
 static void dispatch_serve(struct gmm_space *s, const struct fault *f)
 {
-	enum fault_outcome outcome = fault_serve(s, f);
+	enum fault_outcome outcome;
 
+	dispatch_left(s, f);
+	outcome = fault_serve(s, f);
 	if (outcome == FAULT_WAIT)
 		s->waiting[s->n_waiting++] =
 			(struct waiting){.page = f->page, .tid = f->tid, .since_ns = f->since_ns};
-	if (outcome != FAULT_SERVED && f->tid)
+	if (outcome == FAULT_WAIT || outcome == FAULT_STARTED)
 		stall_change(&s->stall, f->since_ns, 1);
 	if (outcome == FAULT_SERVED)
 		space_changed(s);
@@ -112,11 +131,12 @@ static void dispatch_serve_waiting(struct gmm_space *s)
 
 		if (outcome == FAULT_WAIT) {
 			s->waiting[kept++] = w;
-		} else if (outcome == FAULT_SERVED) {
-			if (w.tid)
-				stall_change(&s->stall, now_ns(), -1);
-			space_changed(s);
+			continue;
 		}
+		if (outcome != FAULT_STARTED && w.tid)
+			stall_change(&s->stall, now_ns(), -1);
+		if (outcome == FAULT_SERVED)
+			space_changed(s);
 	}
 	s->n_waiting = kept;
 	pool_starve(&s->member, kept != 0);
@@ -145,7 +165,7 @@ static int dispatch_read_faults(struct gmm_space *s, unsigned *n_read)
 		if (msgs[i].event != UFFD_EVENT_PAGEFAULT || !r)
 			continue;
 		f.page = r->first + (page_no)(((char *)at - r->hva) >> GMM_PAGE_SHIFT);
-		f.tid = f.tid ? f.tid : 1;
+		f.tid = f.tid ? f.tid : FAULT_TID_UNKNOWN;
 		if (!s->ws.on || !working_set_touch(s, f.page, now)) {
 			s->served_ns = s->fault_ns = now;
 			++*n_read;

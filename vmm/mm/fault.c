@@ -39,6 +39,7 @@ static enum fault_outcome fault_read(struct gmm_space *s, const struct fault *f)
 		return FAULT_WAIT;
 	x->begun_ns = f->since_ns;
 	x->n_waiters = f->tid ? 1 : 0;
+	x->tid = f->tid;
 	prefetch_fault(s, f->page, f->tid);
 	return FAULT_STARTED;
 }
@@ -78,8 +79,12 @@ static enum fault_outcome fault_filling(struct gmm_space *s, const struct fault 
 {
 	struct transfer *x = &s->transfers.all[page_payload(space_word(s, f->page))];
 
-	if (f->tid)
+	if (f->tid && f->tid == x->tid && f->tid != FAULT_TID_UNKNOWN)
+		return FAULT_AGAIN;
+	if (f->tid) {
 		x->n_waiters++;
+		x->tid = f->tid;
+	}
 	if (x->prefetch) {
 		x->begun_ns = f->since_ns;
 		prefetch_touched(s, x);

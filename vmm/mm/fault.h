@@ -7,12 +7,16 @@
 enum fault_outcome {
 	FAULT_SERVED,  /* the page is in place, or never will be; whoever waited is awake */
 	FAULT_STARTED, /* a read is under way; its end wakes */
+	FAULT_AGAIN,   /* likewise, and this thread has asked for it before: a signal came */
 	FAULT_WAIT,    /* no frame or no transfer now: ask again */
 };
 
+/* Threads whose number is not known: every one of them is somebody else. */
+#define FAULT_TID_UNKNOWN 1
+
 struct fault {
 	page_no page;
-	int32_t tid;	   /* of the thread that waits; 0: a hold */
+	int32_t tid;	   /* of the thread that waits, or FAULT_TID_UNKNOWN; 0: a hold */
 	uint64_t since_ns; /* when it was seen */
 };
 

@@ -47,6 +47,7 @@ struct transfer {
 	struct gmm_store *store;
 	uint64_t begun_ns;
 	uint32_t n_waiters; /* touches that wait for a read */
+	int32_t tid;	    /* of the thread that asked last; 0: none */
 	uint8_t n_tries;
 	uint8_t prefetch; /* nobody asked for it yet */
 	uint8_t again;	  /* a read that failed and is submitted again when it is looked at next */
