@@ -119,6 +119,38 @@ ended()
 	! kill -0 "$1" 2>/dev/null
 }
 
+# run_controlled OPTION... PROGRAM ARG...: a guest with a control socket, in the background: $pid.
+run_controlled()
+{
+	need_kvm
+	"$GUESTMM" run --control "$TMPDIR/socket" "$@" >"$WORK/out" 2>"$WORK/err" </dev/null &
+	pid=$!
+	trap 'kill -9 $pid 2>/dev/null; cleanup' EXIT
+	wait_for 10 test -S "$TMPDIR/socket" || fail "there is no control socket"
+}
+
+ctl()
+{
+	timeout 20 "$GUESTMM" ctl "$TMPDIR/socket" "$@"
+}
+
+# The number that its statistics have under a key, the first of that name.
+number()
+{
+	ctl stats | grep -o "\"$1\":[0-9]*" | head -n 1 | tr -dc 0-9
+}
+
+ballooned()
+{
+	[ "$(number ballooned_bytes)" = "$1" ]
+}
+
+quit()
+{
+	ctl quit || fail "quit was refused"
+	wait_for 10 ended $pid || fail "it does not quit"
+}
+
 main()
 {
 	declare -F "test_$1" >/dev/null || fail "there is no test $1"

@@ -3,38 +3,6 @@
 # what is free goes first under pressure, and a guest that lies hurts itself.
 . "$(dirname "$0")/lib.sh"
 
-# start COMMAND...: guestmm with a control socket, in the background; waits for the guest's word.
-start()
-{
-	need_kvm
-	"$GUESTMM" run --control "$TMPDIR/socket" "$@" >"$WORK/out" 2>"$WORK/err" &
-	pid=$!
-	trap 'kill -9 $pid 2>/dev/null; cleanup' EXIT
-	wait_for 10 test -S "$TMPDIR/socket" || fail "there is no control socket"
-}
-
-ctl()
-{
-	timeout 20 "$GUESTMM" ctl "$TMPDIR/socket" "$@"
-}
-
-# The number that the statistics have under a key, the first of that name.
-number()
-{
-	ctl stats | grep -o "\"$1\":[0-9]*" | head -n 1 | tr -dc 0-9
-}
-
-ballooned()
-{
-	[ "$(number ballooned_bytes)" = "$1" ]
-}
-
-quit()
-{
-	ctl quit || fail "quit was refused"
-	wait_for 10 ended $pid || fail "it does not quit"
-}
-
 said_hello()
 {
 	grep -q hello "$WORK/out"
@@ -53,7 +21,7 @@ test_block()
 # Up and down, exactly, at once, and the guest does not leave its loop once.
 no_exits_by()
 {
-	start --engine "$1" -m 256M --kernel "$PROBE" share-stay
+	run_controlled --engine "$1" -m 256M --kernel "$PROBE" share-stay
 	wait_for 10 said_hello || fail "the probe does not start"
 	ctl stats | grep -q '"balloon_by":"share"' || fail "it does not share"
 	before=$(number exits)
@@ -81,7 +49,7 @@ test_no_exits_by_copying()
 # By page list the same costs exits: the count above is one that counts.
 test_exits_by_list()
 {
-	start -m 256M --balloon-by list touch --bytes 8M --passes 1000000000
+	run_controlled -m 256M --balloon-by list touch --bytes 8M --passes 1000000000
 	wait_for 10 test "$(number boot_ns)" != 0
 	before=$(number exits)
 	ctl balloon 128M || fail "a balloon was refused"
@@ -146,7 +114,7 @@ test_verifies_by_copying()
 test_data_in_use()
 {
 	local status n=0
-	start -m 256M -l 64M malloc --bytes 64M --ops 50000 --seed 5
+	run_controlled -m 256M -l 64M malloc --bytes 64M --ops 50000 --seed 5
 	while ctl balloon 120M && ctl balloon 16M && ctl balloon 100M && ctl balloon 0; do
 		n=$((n + 1))
 	done >/dev/null 2>&1
@@ -194,7 +162,7 @@ has_freed()
 test_few_freed_frames()
 {
 	local free
-	start -m 64M "$SELFTEST" free-few
+	run_controlled -m 64M "$SELFTEST" free-few
 	wait_for 10 has_freed || fail "the program does not start"
 	free=$(number guest_free_bytes)
 	ctl balloon 63M || fail "a balloon was refused"
@@ -230,7 +198,7 @@ left_free()
 
 test_auto()
 {
-	start -m 256M -b auto touch --bytes 32M --passes 1000000000
+	run_controlled -m 256M -b auto touch --bytes 32M --passes 1000000000
 	wait_for 20 more_than $((150 << 20)) || fail "the balloon holds $(number ballooned_bytes)"
 	wait_for 20 left_free $((8 << 20)) || fail "it left $(number guest_free_bytes) bytes"
 	quit
@@ -249,7 +217,7 @@ test_bundled_program()
 # unless that has ended itself.
 scribbled_over()
 {
-	start --stats "$WORK/stats" -m 64M -l 16M --kernel "$PROBE" share-scribble "$1"
+	run_controlled --stats "$WORK/stats" -m 64M -l 16M --kernel "$PROBE" share-scribble "$1"
 	wait_for 10 said_hello || fail "the probe does not start"
 	for _ in 1 2 3 4 5 6 7 8 9 10; do
 		for target in 60M 8M 33M 0; do

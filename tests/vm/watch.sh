@@ -5,31 +5,13 @@
 # it swaps.
 start_swapping()
 {
-	need_kvm
-	"$GUESTMM" run -m 192M -l 48M --control "$TMPDIR/socket" touch --bytes 96M --passes 1000000 \
-		--order rand --write 1 >"$WORK/out" 2>"$WORK/err" &
-	pid=$!
-	trap 'kill -9 $pid 2>/dev/null; cleanup' EXIT
-	wait_for 10 test -S "$TMPDIR/socket" || fail "there is no control socket"
+	run_controlled -m 192M -l 48M touch --bytes 96M --passes 1000000 --order rand --write 1
 	wait_for 30 swaps || fail "the guest does not swap"
-}
-
-# The number that the statistics have under a key, the first of that name.
-number()
-{
-	timeout 10 "$GUESTMM" ctl "$TMPDIR/socket" stats | grep -o "\"$1\":[0-9]*" | head -n 1 |
-		tr -dc 0-9
 }
 
 swaps()
 {
 	[ "$(number swap_in)" -gt 100 ]
-}
-
-quit()
-{
-	timeout 10 "$GUESTMM" ctl "$TMPDIR/socket" quit || fail "quit was refused"
-	wait_for 10 ended $pid || fail "it does not quit"
 }
 
 test_map()
@@ -63,12 +45,7 @@ test_top()
 # A guest that computes and never exits is seen as busy while it does, not afterwards.
 test_busy()
 {
-	need_kvm
-	"$GUESTMM" run -m 64M --control "$TMPDIR/socket" touch --bytes 1M --passes 1000000000 \
-		>"$WORK/out" 2>"$WORK/err" &
-	pid=$!
-	trap 'kill -9 $pid 2>/dev/null; cleanup' EXIT
-	wait_for 10 test -S "$TMPDIR/socket" || fail "there is no control socket"
+	run_controlled -m 64M touch --bytes 1M --passes 1000000000
 	sleep 1
 	before=$(number run_ns)
 	sleep 2
@@ -107,12 +84,7 @@ refaults_with_32_mib() { [ "$(refaults_with 33554432)" -gt 1000 ]; }
 
 test_working_set()
 {
-	need_kvm
-	"$GUESTMM" run -m 256M -l 128M --control "$TMPDIR/socket" touch --bytes 64M \
-		--passes 1000000 --order rand >"$WORK/out" 2>"$WORK/err" &
-	pid=$!
-	trap 'kill -9 $pid 2>/dev/null; cleanup' EXIT
-	wait_for 10 test -S "$TMPDIR/socket" || fail "there is no control socket"
+	run_controlled -m 256M -l 128M touch --bytes 64M --passes 1000000 --order rand
 	wait_for 30 uses_64_mib || fail "64 MiB are touched, $(set_number bytes) bytes are said"
 	# On a slow host little is looked at, and it takes a while to be right.
 	wait_for 30 refaults_with_32_mib || fail "with 32 MiB: $(refaults_with 33554432) refaults"
@@ -127,12 +99,7 @@ test_working_set()
 # Starts a guest that computes, with faults served as the options say.
 start_placed()
 {
-	need_kvm
-	"$GUESTMM" run -m 64M --control "$TMPDIR/socket" "$@" touch --bytes 1M --passes 1000000000 \
-		>"$WORK/out" 2>"$WORK/err" &
-	pid=$!
-	trap 'kill -9 $pid 2>/dev/null; cleanup' EXIT
-	wait_for 10 test -S "$TMPDIR/socket" || fail "there is no control socket"
+	run_controlled -m 64M "$@" touch --bytes 1M --passes 1000000000
 	wait_for 10 is_placed || fail "nothing is placed: $(placed)"
 }
 
