@@ -201,6 +201,14 @@ uint64_t cpu_now_ns(void)
 	return ms * 1000000 + (tsc % tsc_khz) * 1000000 / tsc_khz;
 }
 
+void cpu_wait(void)
+{
+	if (boot.flags & GMM_BOOT_IDLE)
+		host_wait();
+	else
+		cpu_halt();
+}
+
 void cpu_wait_until(uint64_t deadline_ns)
 {
 	if (has_timer) {

@@ -62,7 +62,9 @@ extern uint64_t user_rflags; /* flags that programs start with */
 extern uint64_t tsc_khz;
 
 void cpu_init(unsigned index, bool has_apic);
-/* Sleeps until an interrupt has been served: interrupts are on meanwhile. */
+/* Sleeps until an interrupt has been served: interrupts are on meanwhile. By the processor
+ * (entry.S), or by the VMM where that wants it. */
+void cpu_halt(void);
 void cpu_wait(void);
 /* The same, no longer than until cpu_now_ns() reaches the deadline; may return early. */
 void cpu_wait_until(uint64_t deadline_ns);

@@ -4,7 +4,7 @@
  * system calls, save only what C code may overwrite (the upper half of struct regs,
  * cpu.h); whoever needs the rest gets it pushed below (slow path). No swapgs: the
  * kernel finds its CPU by its stack, and each CPU has a system call entry of its own.
- * Programs come back by iretq only. Interrupts are off in the kernel but for cpu_wait.
+ * Programs come back by iretq only. Interrupts are off in the kernel but for cpu_wait().
  */
 #include "layout.h"
 
@@ -56,6 +56,12 @@
 	.long 4, 8, 18			/* XEN_ELFNOTE_PHYS32_ENTRY */
 	.asciz "Xen"
 	.quad pvh_start - KERNEL_OFFSET
+
+	/* This kernel sleeps by GMM_HC_IDLE where the VMM wants it (abi.h). */
+	.balign 4
+	.long 8, 4, 1			/* GMM_NOTE_KERNEL */
+	.asciz "guestmm"		/* GMM_NOTE_NAME */
+	.long 1				/* GMM_KERNEL_IDLES */
 
 	.section .text.boot, "ax", @progbits
 	.code32
@@ -330,9 +336,9 @@ memset:
 	mov %r8, %rax
 	ret
 
-/* void cpu_wait(void): sleeps until an interrupt has been served. */
-	.globl cpu_wait
-cpu_wait:
+/* void cpu_halt(void): sleeps until an interrupt has been served. */
+	.globl cpu_halt
+cpu_halt:
 	sti
 	hlt
 	cli

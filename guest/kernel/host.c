@@ -17,6 +17,17 @@ long hostcall(enum gmm_hostcall number, uint64_t a, uint64_t b, uint64_t c)
 	return result;
 }
 
+void host_wait(void)
+{
+	long number = GMM_HC_IDLE;
+
+	/* An interrupt that comes behind sti comes behind the hostcall. */
+	__asm__ volatile("sti; outl %%eax, %%dx; cli"
+			 : "+a"(number)
+			 : "d"((uint64_t)GMM_HOSTCALL_PORT)
+			 : "memory");
+}
+
 static void serial_write(const char *text, size_t bytes)
 {
 	for (size_t i = 0; i < bytes; i++) {

@@ -41,6 +41,8 @@ _Noreturn void cpu_idle(void);
 
 /* ---- host.c: the VMM, or a serial line where there is none */
 long hostcall(enum gmm_hostcall number, uint64_t a, uint64_t b, uint64_t c);
+/* cpu_wait() by GMM_HC_IDLE. */
+void host_wait(void);
 /* Bytes in kernel memory or in the direct map. */
 void console_write(int fd, const char *text, size_t bytes);
 /* %s, %u, %x (64 bits each); a line is printed as one. */

@@ -55,6 +55,16 @@
  * content that it still needs. One that does not use it may ignore it. */
 #define GMM_BOOT_FRAMES (1u << 1)
 
+/* A vCPU that executes `hlt` keeps its processor: a kernel that has nothing to do says so by
+ * GMM_HC_IDLE instead. Only kernels whose file says GMM_KERNEL_IDLES see it. */
+#define GMM_BOOT_IDLE (1u << 2)
+
+/* What a kernel's file says of the kernel, in an ELF note of a PT_NOTE segment: this name (8 bytes
+ * with its NUL) and type, and a uint32_t of flags; those that the VMM does not know are ignored. */
+#define GMM_NOTE_NAME "guestmm"
+#define GMM_NOTE_KERNEL 1u
+#define GMM_KERNEL_IDLES (1u << 0) /* it heeds GMM_BOOT_IDLE */
+
 struct gmm_boot_range {
 	uint64_t start, end; /* guest-physical, [start, end), 4 KiB aligned */
 };
@@ -143,6 +153,10 @@ enum gmm_hostcall {
 	 * Returns 0; -ENOSYS: there is no block; -EEXIST: said before; -ENOMEM: the block is the
 	 * guest's alone, the balloon works by page list. */
 	GMM_HC_SHARE = 9,
+	/* Sleep as by `hlt`: returns behind an interrupt, at once where one is pending. Interrupts are to
+	 * be on, from the instruction before (`sti`) so that none is missed. Returns 0; -ENOSYS:
+	 * GMM_BOOT_IDLE is not set, `hlt` does it. */
+	GMM_HC_IDLE = 10,
 	GMM_HC_N
 };
 

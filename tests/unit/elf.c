@@ -1,6 +1,7 @@
 /* The ELF reader: what it takes, and each way in which it refuses. */
 #include <elf.h>
 #include <errno.h>
+#include <guestmm/abi.h>
 #include <string.h>
 
 #include "unit.h"
@@ -260,15 +261,17 @@ END_TEST
 static struct file with_note(uint32_t namesz, uint32_t descsz, uint32_t type, const char *name)
 {
 	const Elf64_Nhdr n = {.n_namesz = namesz, .n_descsz = descsz, .n_type = type};
-	const uint32_t entry = 0x1000200;
+	const uint32_t content = 0x1000200;
+	const size_t bytes = strlen(name) + 1; /* of all of them here a multiple of four */
 	struct file f = good();
 
 	f.h.e_phnum = 3;
-	f.p[2] = (Elf64_Phdr){
-		.p_type = PT_NOTE, .p_offset = offsetof(struct file, data) + 200, .p_filesz = 20};
+	f.p[2] = (Elf64_Phdr){.p_type = PT_NOTE,
+			      .p_offset = offsetof(struct file, data) + 200,
+			      .p_filesz = sizeof(n) + bytes + sizeof(content)};
 	memcpy(f.data + 200, &n, sizeof(n));
-	memcpy(f.data + 212, name, 4);
-	memcpy(f.data + 216, &entry, sizeof(entry));
+	memcpy(f.data + 212, name, bytes);
+	memcpy(f.data + 212 + bytes, &content, sizeof(content));
 	return f;
 }
 
@@ -279,6 +282,17 @@ START_TEST(finds_the_pvh_note)
 	ck_assert_int_eq(parse(&f, true), 0);
 	ck_assert(image.has_pvh_entry);
 	ck_assert_uint_eq(image.pvh_entry, 0x1000200);
+	ck_assert_uint_eq(image.kernel_flags, 0);
+}
+END_TEST
+
+START_TEST(finds_what_a_kernel_says_of_itself)
+{
+	struct file f = with_note(8, 4, GMM_NOTE_KERNEL, GMM_NOTE_NAME);
+
+	ck_assert_int_eq(parse(&f, true), 0);
+	ck_assert_uint_eq(image.kernel_flags, 0x1000200);
+	ck_assert(!image.has_pvh_entry);
 }
 END_TEST
 
@@ -288,12 +302,14 @@ START_TEST(passes_over_other_and_broken_notes)
 		with_note(4, 4, 17, "Xen"),	     with_note(4, 4, 18, "GNU"),
 		with_note(UINT32_MAX, 4, 18, "Xen"), with_note(4, UINT32_MAX, 18, "Xen"),
 		with_note(4, 3, 18, "Xen"),	     with_note(4, 5, 18, "Xen"),
-		with_note(0, 0, 18, "Xen"),
+		with_note(0, 0, 18, "Xen"),	     with_note(8, 4, 2, GMM_NOTE_NAME),
+		with_note(8, 4, 1, "guestmn"),	     with_note(7, 4, 1, GMM_NOTE_NAME),
+		with_note(8, 5, 1, GMM_NOTE_NAME),   with_note(8, 3, 1, GMM_NOTE_NAME),
 	};
 
 	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
 		ck_assert_int_eq(parse(&files[i], true), 0);
-		ck_assert_msg(!image.has_pvh_entry, "note %zu", i);
+		ck_assert_msg(!image.has_pvh_entry && !image.kernel_flags, "note %zu", i);
 	}
 }
 END_TEST
@@ -313,5 +329,5 @@ END_TEST
 UNIT_MAIN("elf", takes_a_good_file, refuses_every_truncation, refuses_foreign_headers,
 	  refuses_wild_segments, refuses_overlaps, refuses_programs_that_cannot_run,
 	  refuses_programs_that_cannot_be_mapped, refuses_an_entry_that_cannot_run,
-	  refuses_too_many_segments, finds_the_pvh_note, passes_over_other_and_broken_notes,
-	  leaves_the_output_alone_on_failure)
+	  refuses_too_many_segments, finds_the_pvh_note, finds_what_a_kernel_says_of_itself,
+	  passes_over_other_and_broken_notes, leaves_the_output_alone_on_failure)

@@ -388,10 +388,21 @@ static int free_few(void)
 	}
 }
 
+/* Has nothing to do for good. */
+_Noreturn static void nap(void)
+{
+	printf("asleep\n");
+	fflush(stdout);
+	for (;;)
+		sleep(1000);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc == 2 && !strcmp(argv[1], "free-few"))
 		return free_few();
+	if (argc == 2 && !strcmp(argv[1], "nap"))
+		nap();
 	if (argc == 3 && !strcmp(argv[1], "crash"))
 		return crash(argv[2]);
 	CHECK(argc >= 1 && argv[argc] == NULL && strlen(argv[0]) > 0);

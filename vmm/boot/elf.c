@@ -158,7 +158,17 @@ static uint64_t note_padded(uint32_t bytes)
 	return ((uint64_t)bytes + 3) & ~UINT64_C(3);
 }
 
-/* Looks for the PVH entry in one PT_NOTE. What is not understood is passed over. */
+/* Is it this note, with four bytes of content or more? The whole of it lies inside the file. */
+static bool note_is(const Elf64_Nhdr *n, const uint8_t *name, uint32_t type, const char *owner)
+{
+	const size_t bytes = strlen(owner) + 1;
+
+	return n->n_type == type && n->n_namesz == bytes && n->n_descsz >= sizeof(uint32_t) &&
+	       memcmp(name, owner, bytes) == 0;
+}
+
+/* Looks for the PVH entry and what guestmm's own kernels say of themselves in one PT_NOTE. What is
+ * not understood is passed over. */
 static void read_notes(const struct reader *r, const Elf64_Phdr *p, struct elf_image *image)
 {
 	uint64_t at = p->p_offset, end;
@@ -168,17 +178,20 @@ static void read_notes(const struct reader *r, const Elf64_Phdr *p, struct elf_i
 	end = p->p_offset + p->p_filesz;
 	while (end - at >= sizeof(Elf64_Nhdr)) {
 		Elf64_Nhdr n;
+		const uint8_t *name;
 		uint64_t desc;
 
 		memcpy(&n, r->file + at, sizeof(n));
 		desc = at + sizeof(n) + note_padded(n.n_namesz);
 		if (desc > end || n.n_descsz > end - desc)
 			return;
-		if (n.n_type == XEN_ELFNOTE_PHYS32_ENTRY && n.n_namesz == 4 && n.n_descsz >= 4 &&
-		    memcmp(r->file + at + sizeof(n), "Xen", 4) == 0) {
+		name = r->file + at + sizeof(n);
+		if (note_is(&n, name, XEN_ELFNOTE_PHYS32_ENTRY, "Xen")) {
 			memcpy(&image->pvh_entry, r->file + desc, sizeof(image->pvh_entry));
 			image->has_pvh_entry = true;
 		}
+		if (note_is(&n, name, GMM_NOTE_KERNEL, GMM_NOTE_NAME))
+			memcpy(&image->kernel_flags, r->file + desc, sizeof(image->kernel_flags));
 		at = desc + note_padded(n.n_descsz);
 		if (at > end)
 			return;

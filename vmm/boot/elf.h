@@ -20,7 +20,8 @@ struct elf_image {
 	uint64_t entry;
 	bool position_independent;
 	bool has_pvh_entry;
-	uint32_t pvh_entry; /* guest-physical, 32-bit entry of the PVH note */
+	uint32_t pvh_entry;    /* guest-physical, 32-bit entry of the PVH note */
+	uint32_t kernel_flags; /* GMM_KERNEL_* of guestmm's own note; 0 without one */
 	unsigned n_segments;
 	struct elf_segment segments[ELF_MAX_SEGMENTS]; /* of PT_LOAD, none empty */
 };

@@ -192,7 +192,7 @@ static int fill_info(struct loader *l)
 
 	info->magic = GMM_BOOT_MAGIC;
 	info->bytes = sizeof(*info);
-	info->flags = GMM_BOOT_HOSTCALLS;
+	info->flags = GMM_BOOT_HOSTCALLS | (c->vm->must_idle ? GMM_BOOT_IDLE : 0);
 	info->n_cpus = c->vm->n_vcpus;
 	info->n_ranges = c->layout->n_ranges;
 	memcpy(info->ranges, c->layout->ranges, c->layout->n_ranges * sizeof(info->ranges[0]));

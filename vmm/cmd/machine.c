@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <guestmm/abi.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -87,6 +88,16 @@ static int check_kind(struct machine *m)
 		return CMD_EXIT_USAGE;
 	}
 	return o->initrd && image_open(o->initrd, &m->initrd) ? CMD_EXIT_USAGE : 0;
+}
+
+/* Does the kernel heed GMM_BOOT_IDLE? What is wrong with its file is told by who loads it. */
+static bool kernel_idles(const struct machine *m)
+{
+	char error[ELF_ERROR_BYTES];
+	struct elf_image image;
+
+	return elf_parse(m->kernel.data, m->kernel.bytes, true, &image, error) == 0 &&
+	       image.kernel_flags & GMM_KERNEL_IDLES;
 }
 
 /* A store on the edge fills up again and again: that is said once in a while. */
@@ -424,6 +435,7 @@ int machine_init(struct machine *m, const struct run_options *options)
 	if (!status)
 		status = check_kind(m);
 	vm.pc_timer = m->is_foreign;
+	vm.guest_idles = !m->is_foreign && kernel_idles(m);
 	if (!status)
 		status = status_of(vm_new(&vm, &m->guest.vm));
 	if (!status)
@@ -481,6 +493,7 @@ int machine_stats(struct machine *m, struct run_stats *out)
 		.running = !vm_has_ended(g->vm),
 		.exit_status = vm_status(g->vm),
 		.paused = atomic_load(&m->is_paused),
+		.async_faults = !g->vm->must_idle,
 		.balloon_target_bytes = gmm_balloon_target(g->balloon),
 		.n_vcpus = g->vm->n_vcpus,
 		.vcpus = vcpus,

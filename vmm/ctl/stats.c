@@ -116,14 +116,15 @@ static json_t *head_json(const struct run_stats *st)
 
 static json_t *extra_json(const struct run_stats *st)
 {
-	return json_pack("{s:b, s:b, s:s?, s:I, s:s?, s:I, s:I, s:I, s:o, s:{s:I, s:I, s:I}}",
-			 "running", st->running, "paused", st->paused, "policy", st->mm.policy,
-			 "balloon_target_bytes", num(st->balloon_target_bytes), "balloon_by",
-			 st->balloon_by, "guest_free_bytes", num(st->guest_free_bytes),
-			 "evicting_bytes", num(st->mm.evicting_bytes), "prezeroed_bytes",
-			 num(st->mm.prezeroed_bytes), "stall_permille", stall_json(&st->mm),
-			 "guest_faults", "minor", num(st->guest_faults.minor), "major",
-			 num(st->guest_faults.major), "invalid", num(st->guest_faults.invalid));
+	return json_pack("{s:b, s:b, s:b, s:s?, s:I, s:s?, s:I, s:I, s:I, s:o, s:{s:I, s:I, s:I}}",
+			 "running", st->running, "paused", st->paused, "async_faults",
+			 st->async_faults, "policy", st->mm.policy, "balloon_target_bytes",
+			 num(st->balloon_target_bytes), "balloon_by", st->balloon_by,
+			 "guest_free_bytes", num(st->guest_free_bytes), "evicting_bytes",
+			 num(st->mm.evicting_bytes), "prezeroed_bytes", num(st->mm.prezeroed_bytes),
+			 "stall_permille", stall_json(&st->mm), "guest_faults", "minor",
+			 num(st->guest_faults.minor), "major", num(st->guest_faults.major),
+			 "invalid", num(st->guest_faults.invalid));
 }
 
 /* Frames of 2 MiB: mapped now, and what became of blocks so far. */

@@ -18,6 +18,7 @@ struct run_stats {
 	bool running;	 /* then exit_status means nothing yet and is null in the JSON */
 	int exit_status; /* 0..255 */
 	bool paused;
+	bool async_faults; /* KVM may have workers of the kernel's wait for absent pages */
 	struct gmm_stats mm;
 	struct {		    /* where faults are served, and what was measured for it */
 		const char *choice; /* "same", "any", "spin", "cpu" */

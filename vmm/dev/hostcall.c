@@ -240,7 +240,8 @@ static int64_t do_fault_counts(struct guest *g, const struct arguments *a)
 	return 0;
 }
 
-static int64_t dispatch(struct guest *g, uint32_t number, const struct arguments *a)
+static int64_t dispatch(struct guest *g, struct vcpu *vcpu, uint32_t number,
+			const struct arguments *a)
 {
 	if (number >= GMM_HC_N)
 		return -ENOSYS;
@@ -265,6 +266,8 @@ static int64_t dispatch(struct guest *g, uint32_t number, const struct arguments
 		return do_fault_counts(g, a);
 	case GMM_HC_SHARE:
 		return do_share(g);
+	case GMM_HC_IDLE:
+		return vcpu_idle(vcpu);
 	case GMM_HC_N:
 		break;
 	}
@@ -279,7 +282,7 @@ void hostcall(struct guest *g, struct vcpu *vcpu, uint32_t number)
 
 	if (!rc) {
 		a = (struct arguments){.rdi = regs.rdi, .rsi = regs.rsi, .rcx = regs.rcx};
-		regs.rax = (uint64_t)dispatch(g, number, &a);
+		regs.rax = (uint64_t)dispatch(g, vcpu, number, &a);
 		rc = vcpu_set_regs(vcpu, &regs);
 	}
 	if (rc) {

@@ -5,7 +5,8 @@
 #include <linux/kvm.h>
 
 #ifndef KVM_CAP_MEMORY_FAULT_INFO /* Linux 6.8 */
-#define KVM_EXIT_MEMORY_FAULT 39
+#define KVM_EXIT_MEMORY_FAULT	  39
+#define KVM_CAP_MEMORY_FAULT_INFO 232
 #endif
 
 /* The layout of kvm_run's part for KVM_EXIT_MEMORY_FAULT; it begins where `hw` does. */

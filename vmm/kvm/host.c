@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -87,6 +88,29 @@ int host_open(int *kvm_fd)
 	}
 	*kvm_fd = fd;
 	return 0;
+}
+
+/* The first line of a small file that begins with `key`, into line; false: there is none. */
+static bool read_line(const char *path, const char *key, char *line, size_t bytes)
+{
+	FILE *file = fopen(path, "re");
+	bool has = false;
+
+	while (file && !has && fgets(line, (int)bytes, file))
+		has = strncmp(line, key, strlen(key)) == 0;
+	if (file)
+		fclose(file);
+	return has;
+}
+
+bool host_has_smt_rsb(void)
+{
+	char line[4096];
+
+	if (read_line("/sys/devices/system/cpu/smt/control", "", line, sizeof(line)) &&
+	    (strncmp(line, "forceoff", 8) == 0 || strncmp(line, "notsupported", 12) == 0))
+		return false;
+	return !read_line("/proc/cpuinfo", "bugs", line, sizeof(line)) || strstr(line, "smt_rsb");
 }
 
 static const struct kvm_cpuid_entry2 *find_leaf(const struct kvm_cpuid2 *cpuid, uint32_t leaf)

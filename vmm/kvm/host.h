@@ -14,4 +14,10 @@ int host_get_cpuid(struct vm *vm);
 /* The CPUID that vCPU `index` sees, malloc()ed; NULL without memory. */
 struct kvm_cpuid2 *host_make_cpuid(const struct vm *vm, unsigned index);
 
+/* Is this a processor whose threads share predictions of returns, with both threads of a core in
+ * use or to be had? KVM then warns of guests that halt without an exit
+ * (Documentation/admin-guide/hw-vuln/ cross-thread-rsb.rst). True, too, where the kernel does not
+ * tell. */
+bool host_has_smt_rsb(void);
+
 #endif

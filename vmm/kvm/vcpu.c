@@ -170,6 +170,22 @@ static void end_with(struct vcpu *vcpu, int status, const char *what)
 	vm_end(vcpu->vm, status);
 }
 
+int vcpu_idle(struct vcpu *vcpu)
+{
+	struct kvm_mp_state state = {.mp_state = KVM_MP_STATE_HALTED};
+	char what[128];
+	int rc;
+
+	if (!vcpu->vm->must_idle)
+		return -ENOSYS;
+	if (ioctl(vcpu->fd, KVM_SET_MP_STATE, &state) == 0)
+		return 0;
+	rc = -errno;
+	snprintf(what, sizeof(what), "KVM cannot let the guest sleep: %s", strerror(-rc));
+	end_with(vcpu, VM_STATUS_FAILED, what);
+	return rc;
+}
+
 static void end_poisoned(struct vcpu *vcpu)
 {
 	struct compat_memory_fault fault;

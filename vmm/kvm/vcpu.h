@@ -38,6 +38,10 @@ void vcpu_kick(struct vcpu *vcpu);
 int vcpu_get_regs(struct vcpu *vcpu, struct kvm_regs *regs);
 int vcpu_set_regs(struct vcpu *vcpu, const struct kvm_regs *regs);
 
+/* Likewise: it sleeps from now on, until there is an interrupt for it. -ENOSYS where the guest is
+ * to use `hlt`; what else goes wrong has ended the guest, and was told. */
+int vcpu_idle(struct vcpu *vcpu);
+
 /* Where the guest is, as one line of text: for messages. */
 #define VCPU_TEXT_BYTES 320
 const char *vcpu_describe(struct vcpu *vcpu, char text[VCPU_TEXT_BYTES]);

@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "vmm/kvm/compat.h"
 #include "vmm/kvm/host.h"
 #include "vmm/kvm/vcpu.h"
 #include "vmm/say.h"
@@ -50,6 +51,27 @@ static int make_chips(struct vm *vm, bool pc_timer)
 	if (pc_timer && ioctl(vm->fd, KVM_CREATE_PIT2, &pit) < 0)
 		return refused("a timer");
 	return 0;
+}
+
+/* Where a guest has no paravirtual interface for asynchronous page faults KVM halts the vCPU, and a
+ * worker of the kernel's waits for the page in place of its thread: that brings nothing, but every
+ * fault switches from thread to thread two times more. KVM does without where `hlt` does not leave
+ * the guest (kvm_can_do_async_pf() in arch/x86/kvm/x86.c): then the vCPU's own thread waits.
+ *
+ * What that takes: signals must get the thread out, which old kernels cannot (FOLL_INTERRUPTIBLE;
+ * the capability that is asked for came later, in Linux 6.8). A vCPU hears no interrupt while it
+ * waits: no other vCPU may wait for its answer with what serves the fault in hand, so there is no
+ * other. And on processors with X86_BUG_SMT_RSB a guest that halts by itself can steer what the
+ * core's other thread speculates on. */
+static bool keep_faults_on_threads(struct vm *vm, unsigned n_vcpus)
+{
+	struct kvm_enable_cap cap = {.cap = KVM_CAP_X86_DISABLE_EXITS,
+				     .args = {KVM_X86_DISABLE_EXITS_HLT}};
+	int can = ioctl(vm->kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_X86_DISABLE_EXITS);
+
+	return n_vcpus == 1 && can > 0 && can & KVM_X86_DISABLE_EXITS_HLT &&
+	       ioctl(vm->kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_MEMORY_FAULT_INFO) > 0 &&
+	       !host_has_smt_rsb() && ioctl(vm->fd, KVM_ENABLE_CAP, &cap) == 0;
 }
 
 static int make_vm_fd(struct vm *vm)
@@ -105,6 +127,7 @@ static int vm_init(struct vm *vm, const struct vm_config *config)
 		rc = make_chips(vm, config->pc_timer);
 	if (rc)
 		return rc;
+	vm->must_idle = config->guest_idles && keep_faults_on_threads(vm, config->n_vcpus);
 	sync = ioctl(vm->fd, KVM_CHECK_EXTENSION, KVM_CAP_SYNC_REGS);
 	vm->has_sync_regs = sync > 0 && sync & (int)KVM_SYNC_X86_REGS;
 	rc = make_vcpus(vm, config->n_vcpus);
@@ -327,7 +350,14 @@ int vm_raise_vector(struct vm *vm, unsigned apic_id, uint8_t vector)
 		.data = vector,
 	};
 
-	return ioctl(vm->fd, KVM_SIGNAL_MSI, &msi) < 0 ? -errno : 0;
+	if (ioctl(vm->fd, KVM_SIGNAL_MSI, &msi) < 0)
+		return -errno;
+	if (vm->must_idle) { /* its thread may wait for a page, and hears nothing but signals */
+		pthread_mutex_lock(&vm->lock);
+		vcpu_kick(&vm->vcpus[0]);
+		pthread_mutex_unlock(&vm->lock);
+	}
+	return 0;
 }
 
 void vm_set_irq(struct vm *vm, unsigned irq, bool high)

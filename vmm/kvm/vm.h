@@ -36,8 +36,8 @@ struct vm_mmio {
 };
 
 /* Called by the vCPU's thread. An `in` leaves its answer in data. is_poisoned() says whether the
- * guest has touched memory whose content is lost: what it breaks by is then no fault of its own. KVM
- * tells a page table that is lost as a page that is not mapped, for one. */
+ * guest has touched memory whose content is lost: what it breaks by is then no fault of its own.
+ * KVM tells a page table that is lost as a page that is not mapped, for one. */
 struct vm_handlers {
 	void (*io)(void *user, struct vcpu *vcpu, const struct vm_io *io);
 	void (*mmio)(void *user, struct vcpu *vcpu, const struct vm_mmio *mmio);
@@ -46,7 +46,8 @@ struct vm_handlers {
 
 struct vm_config {
 	unsigned n_vcpus;
-	bool pc_timer; /* an 8254 for kernels that expect a PC */
+	bool pc_timer;	  /* an 8254 for kernels that expect a PC */
+	bool guest_idles; /* it knows another way to sleep than `hlt`: vcpu_idle() */
 	const struct vm_handlers *handlers;
 	void *user;
 };
@@ -59,6 +60,7 @@ struct vm {
 	struct kvm_cpuid2 *cpuid;
 	unsigned phys_bits;
 	bool has_1g_pages, has_x2apic, has_sync_regs;
+	bool must_idle; /* `hlt` does not leave the guest; a fault waits on its vCPU's thread */
 	uint32_t tsc_khz;
 
 	struct vm_handlers handlers;
@@ -85,7 +87,7 @@ struct vm *vm_free(struct vm *vm);
 
 /* Makes sure that the VM outlives every descriptor that is open now, even where the process is
  * killed and the kernel closes them: it takes a VM apart only after the asynchronous page faults of
- * its vCPUs, and these end when the userfaultfd is closed. */
+ * its vCPUs, where it has any, and these end when the userfaultfd is closed. */
 int vm_outlive(struct vm *vm);
 
 /* Shows [hva, hva + bytes) to the guest at gpa. Has said why on failure. */

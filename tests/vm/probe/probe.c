@@ -344,6 +344,15 @@ static void do_spin(void)
 		__asm__ volatile("pause");
 }
 
+/* This kernel's file does not say that it knows of GMM_HC_IDLE. */
+static void do_asleep(void)
+{
+	CHECK(!(info->flags & GMM_BOOT_IDLE));
+	CHECK(hostcall(GMM_HC_IDLE, 0, 0, 0) == -ENOSYS);
+	do_hello();
+	do_halt();
+}
+
 static void do_flood(void)
 {
 	static const char text[] = "all work and no play makes jack a dull boy\n";
@@ -452,6 +461,7 @@ static const struct {
 	{"outside-read", do_outside_read},
 	{"halt", do_halt},
 	{"spin", do_spin},
+	{"asleep", do_asleep},
 	{"flood", do_flood},
 	{"ports", do_ports},
 	{"cpus", do_cpus},
