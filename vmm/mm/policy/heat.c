@@ -261,6 +261,8 @@ static void heat_remove_run(struct gmm_policy *p, uint64_t first, uint64_t n)
 	struct heat *h = heat_of(p);
 
 	queue_drop_run(&h->queues, first, n);
+	if (h->n_filed == 0) /* nor is memory taken to see that */
+		return;
 	for (uint64_t page = first; page < first + n; page++) {
 		if (page % 64 == 0)
 			page += heat_n_unfiled(h, page, first + n - page);
