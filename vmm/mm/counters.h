@@ -28,8 +28,8 @@ struct counters {
 	uint64_t demand_zero, swap_in, rescue, prefetched, poison;
 	uint64_t read_ahead, prefetch_used, prefetch_wasted;
 	uint64_t evicted, zero, clean, written, dropped, busy, failed, free_taken;
-	uint64_t n_served;	/* faults, or groups of reads that somebody waits for */
-	struct latency latency; /* of one of LATENCY_SAMPLE of these */
+	uint64_t n_served;	/* faults whose page was put in place */
+	struct latency latency; /* of one in LATENCY_SAMPLE of these */
 };
 
 /* Nanoseconds of CLOCK_MONOTONIC. */

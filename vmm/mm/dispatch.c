@@ -86,8 +86,10 @@ static unsigned dispatch_reap(struct gmm_space *s)
 	return reaped;
 }
 
-/* A thread waits for one page at a time. One that a signal got out of a wait, and that touches a
- * page now, the same or another, does not stand here twice: nobody wakes it from what it left. */
+/* A thread waits for one page at a time: one that a signal got out of a wait, and that touches a
+ * page now, the same or another, does not stand here twice. (In a read that it left it counts until
+ * that ends.) But its number may be another's too, of the kernel's or of another PID namespace:
+ * whoever does wait for what is dropped here is woken, and asks again. */
 static void dispatch_left(struct gmm_space *s, const struct fault *f)
 {
 	uint32_t n = s->n_waiting, kept = 0;
@@ -95,10 +97,15 @@ static void dispatch_left(struct gmm_space *s, const struct fault *f)
 	if (f->tid == FAULT_TID_UNKNOWN)
 		return;
 	for (uint32_t i = 0; i < n; i++) {
-		if (s->waiting[i].tid == f->tid)
-			stall_change(&s->stall, f->since_ns, -1);
-		else
-			s->waiting[kept++] = s->waiting[i];
+		struct waiting w = s->waiting[i];
+
+		if (w.tid != f->tid) {
+			s->waiting[kept++] = w;
+			continue;
+		}
+		stall_change(&s->stall, f->since_ns, -1);
+		if (w.page != f->page)
+			uffd_wake(&s->uffd, space_hva(s, w.page), GMM_PAGE_BYTES);
 	}
 	s->n_waiting = kept;
 }
@@ -139,7 +146,15 @@ static void dispatch_serve_waiting(struct gmm_space *s)
 			space_changed(s);
 	}
 	s->n_waiting = kept;
-	pool_starve(&s->member, kept != 0);
+}
+
+/* The pool's other spaces: whether somebody waits here. */
+static void dispatch_tell_others(struct gmm_space *s)
+{
+	bool starving = s->n_waiting != 0;
+
+	if (atomic_load_explicit(&s->member.starving, memory_order_relaxed) != starving)
+		pool_starve(&s->member, starving);
 }
 
 /* *n_read: not counting what is a fault only because it was laid aside. */
@@ -343,9 +358,11 @@ static int dispatch_locked(struct gmm_space *s, unsigned ready)
 	}
 	if (s->n_waiting)
 		dispatch_serve_waiting(s);
+	dispatch_tell_others(s);
 	clean_balance(s);
 	more = dispatch_reclaim(s);
 	reaped_late = dispatch_settle(s);
+	dispatch_tell_others(s);
 	more |= prefetch_run(s);
 	s->idle_due = reaped || reaped_late || n_read || more;
 	if (s->idle_due)

@@ -100,15 +100,11 @@ static enum fault_outcome fault_poisoned(struct gmm_space *s, const struct fault
 	return FAULT_SERVED;
 }
 
-enum fault_outcome fault_serve(struct gmm_space *s, const struct fault *f)
+static enum fault_outcome fault_by_state(struct gmm_space *s, const struct fault *f)
 {
 	char *hva = space_hva(s, f->page);
 	enum fault_outcome outcome;
 
-	if (!space_policy(s))
-		return FAULT_WAIT; /* no memory for it: later, perhaps */
-	page_table_populate(&s->pages, f->page);
-	space_serves(s);
 	switch (page_state(space_word(s, f->page))) {
 	case GMM_PAGE_EMPTY:
 	case GMM_PAGE_BALLOONED:
@@ -121,7 +117,7 @@ enum fault_outcome fault_serve(struct gmm_space *s, const struct fault *f)
 		outcome = fault_rescue(s, f->page, GMM_POLICY_RESCUE);
 		if (outcome == FAULT_SERVED) {
 			s->counters.rescue++;
-			space_served(s, f->since_ns);
+			space_note_latency(s, f->since_ns);
 		}
 		return outcome;
 	case GMM_PAGE_RESIDENT:
@@ -139,6 +135,19 @@ enum fault_outcome fault_serve(struct gmm_space *s, const struct fault *f)
 	}
 	CHECK(false, "page %u has no state", f->page);
 	return FAULT_SERVED;
+}
+
+enum fault_outcome fault_serve(struct gmm_space *s, const struct fault *f)
+{
+	enum fault_outcome outcome;
+
+	if (!space_policy(s))
+		return FAULT_WAIT; /* no memory for it: later, perhaps */
+	page_table_populate(&s->pages, f->page);
+	space_time_next(s);
+	outcome = fault_by_state(s, f);
+	s->engine.is_timed = false;
+	return outcome;
 }
 
 bool fault_is_refault(const struct gmm_space *s, unsigned stamp)

@@ -171,7 +171,7 @@ static void touch_served(struct gmm_space *s, const struct fault *f, uint32_t n)
 {
 	s->counters.demand_zero++;
 	s->counters.prefetched += n - 1;
-	space_served(s, f->since_ns);
+	space_note_latency(s, f->since_ns);
 }
 
 /* Zeros for n pages more behind `last`, up to `end`; those in use are passed by. Returns how many

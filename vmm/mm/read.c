@@ -131,7 +131,7 @@ static void read_installed(struct gmm_space *s, struct transfer *x)
 		return;
 	}
 	s->counters.swap_in++;
-	space_served(s, x->begun_ns);
+	space_note_latency(s, x->begun_ns);
 }
 
 /* Since when nobody waits for it any more. */
@@ -167,16 +167,18 @@ static void read_failed(struct gmm_space *s, struct transfer *x)
 static void read_install(struct gmm_space *s, struct transfer *const *xs, unsigned n)
 {
 	bay_slot slots[READ_BATCH_MAX];
+	bool is_wanted = false;
 	unsigned done;
 	int ret;
 
 	for (unsigned i = 0; i < n; i++) {
-		if (!xs[i]->prefetch)
-			space_serves(s);
+		is_wanted |= !xs[i]->prefetch;
 		slots[i] = xs[i]->slot;
 		if (xs[i]->discard)
 			memset(xs[i]->io.page, 0, GMM_PAGE_BYTES);
 	}
+	if (is_wanted)
+		space_time_next(s);
 	for (unsigned i = 0; i < n; i++) {
 		ret = s->engine.ops->install_run(&s->engine, space_hva(s, xs[i]->page), &slots[i],
 						 n - i, &done);
@@ -189,6 +191,7 @@ static void read_install(struct gmm_space *s, struct transfer *const *xs, unsign
 		if (i < n)
 			read_put_off(s, xs[i]);
 	}
+	s->engine.is_timed = false;
 }
 
 static int by_page(const void *a, const void *b)

@@ -170,17 +170,18 @@ static inline bool space_some_taken(const struct gmm_space *s, page_no p)
 	return taken_has_some(&s->taken, gpa >> GMM_HUGE_SHIFT);
 }
 
-/* Somebody waits for what is put in place next. */
-static inline void space_serves(struct gmm_space *s)
+/* Whether the call that puts pages in place next is to be timed: somebody waits for them. */
+static inline void space_time_next(struct gmm_space *s)
 {
-	s->engine.is_timed = s->counters.n_served++ % LATENCY_SAMPLE == 0;
+	s->engine.is_timed = s->counters.n_served % LATENCY_SAMPLE == 0;
 }
 
-/* It is there. It was asked for at `since_ns`. */
-static inline void space_served(struct gmm_space *s, uint64_t since_ns)
+/* What was asked for at `since_ns` is in place. */
+static inline void space_note_latency(struct gmm_space *s, uint64_t since_ns)
 {
 	uint64_t ns = s->engine.placed_ns - since_ns;
 
+	s->counters.n_served++;
 	if (s->engine.is_timed)
 		latency_add(&s->counters.latency, ns);
 	else
