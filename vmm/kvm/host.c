@@ -103,14 +103,19 @@ static bool read_line(const char *path, const char *key, char *line, size_t byte
 	return has;
 }
 
-bool host_has_smt_rsb(void)
+bool host_tells_smt_rsb(const char *smt_control, const char *cpuinfo)
 {
 	char line[4096];
 
-	if (read_line("/sys/devices/system/cpu/smt/control", "", line, sizeof(line)) &&
+	if (read_line(smt_control, "", line, sizeof(line)) &&
 	    (strncmp(line, "forceoff", 8) == 0 || strncmp(line, "notsupported", 12) == 0))
 		return false;
-	return !read_line("/proc/cpuinfo", "bugs", line, sizeof(line)) || strstr(line, "smt_rsb");
+	return !read_line(cpuinfo, "bugs", line, sizeof(line)) || strstr(line, "smt_rsb");
+}
+
+bool host_has_smt_rsb(void)
+{
+	return host_tells_smt_rsb("/sys/devices/system/cpu/smt/control", "/proc/cpuinfo");
 }
 
 static const struct kvm_cpuid_entry2 *find_leaf(const struct kvm_cpuid2 *cpuid, uint32_t leaf)

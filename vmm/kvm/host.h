@@ -20,4 +20,7 @@ struct kvm_cpuid2 *host_make_cpuid(const struct vm *vm, unsigned index);
  * tell. */
 bool host_has_smt_rsb(void);
 
+/* The same by other files: what the kernel says of threads, and of the processor. */
+bool host_tells_smt_rsb(const char *smt_control, const char *cpuinfo);
+
 #endif

@@ -306,15 +306,13 @@ int vm_join(struct vm *vm, unsigned timeout_ms)
 	while (vm->n_threads && !err)
 		err = pthread_cond_timedwait(&vm->changed, &vm->lock, &until);
 	err = vm->n_threads ? ETIMEDOUT : 0;
-	pthread_mutex_unlock(&vm->lock);
-	if (err)
-		return -err;
-	for (unsigned i = 0; i < vm->n_vcpus; i++) {
-		if (vm->vcpus[i].started)
+	for (unsigned i = 0; i < vm->n_vcpus && !err; i++) {
+		if (vm->vcpus[i].started) /* it does not take the lock any more */
 			pthread_join(vm->vcpus[i].thread, NULL);
 		vm->vcpus[i].started = false;
 	}
-	return 0;
+	pthread_mutex_unlock(&vm->lock);
+	return -err;
 }
 
 int vm_pause(struct vm *vm, unsigned timeout_ms)
@@ -354,7 +352,7 @@ int vm_raise_vector(struct vm *vm, unsigned apic_id, uint8_t vector)
 		return -errno;
 	if (vm->must_idle) { /* its thread may wait for a page, and hears nothing but signals */
 		pthread_mutex_lock(&vm->lock);
-		vcpu_kick(&vm->vcpus[0]);
+		vcpu_kick(&vm->vcpus[apic_id]);
 		pthread_mutex_unlock(&vm->lock);
 	}
 	return 0;
