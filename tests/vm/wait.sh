@@ -93,15 +93,35 @@ starve()
 	wait_for 20 grep -q 'swap is off: it waits' "$WORK/err" || fail "it does not wait"
 }
 
+# What vCPU 0 does in the kernel is, or is not, to wait for a page; "0": the kernel does not tell.
+waits_for_a_page()
+{
+	local task
+	for task in "/proc/$pid/task/"*; do
+		[ "$(cat "$task/comm")" = vcpu-0 ] || continue
+		case $(cat "$task/wchan") in
+		0 | "") return 0 ;;
+		handle_userfault*) [ "$1" = itself ] ;;
+		*) [ "$1" != itself ] ;;
+		esac
+		return
+	done
+	return 1
+}
+
 test_for_a_page()
 {
 	starve
+	if ctl stats | grep -q '"async_faults":false'; then
+		waits_for_a_page itself || fail "another waits in its place"
+	fi
 	can_be_stopped
 }
 
 test_for_a_page_two_cpus()
 {
 	starve -c 2
+	waits_for_a_page by-another || fail "its own thread waits, and it hears no interrupt"
 	can_be_stopped
 }
 
