@@ -15,9 +15,8 @@ int host_get_cpuid(struct vm *vm);
 struct kvm_cpuid2 *host_make_cpuid(const struct vm *vm, unsigned index);
 
 /* Is this a processor whose threads share predictions of returns, with both threads of a core in
- * use or to be had? KVM then warns of guests that halt without an exit
- * (Documentation/admin-guide/hw-vuln/ cross-thread-rsb.rst). True, too, where the kernel does not
- * tell. */
+ * use or to be had? KVM then warns of guests that halt without an exit (the kernel's
+ * admin-guide/hw-vuln/cross-thread-rsb.rst). True, too, where the kernel does not tell. */
 bool host_has_smt_rsb(void);
 
 /* The same by other files: what the kernel says of threads, and of the processor. */

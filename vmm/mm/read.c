@@ -134,11 +134,11 @@ static void read_installed(struct gmm_space *s, struct transfer *x)
 	space_note_latency(s, x->begun_ns);
 }
 
-/* Since when nobody waits for it any more. */
-static void read_end(struct gmm_space *s, struct transfer *x, uint64_t since_ns)
+/* At ended_ns whoever waited for it had no longer to. */
+static void read_end(struct gmm_space *s, struct transfer *x, uint64_t ended_ns)
 {
 	if (x->n_waiters) {
-		stall_change(&s->stall, since_ns, -(int32_t)x->n_waiters);
+		stall_change(&s->stall, ended_ns, -(int32_t)x->n_waiters);
 		s->has_served = true;
 	}
 	transfer_put(&s->transfers, x);
