@@ -1,6 +1,7 @@
 #!/bin/bash
 # vCPUs that wait, for an interrupt or for a page: they take no processor, and are there for whoever
 # wants them.
+# shellcheck disable=SC2154 # pid: of run_controlled()
 . "$(dirname "$0")/lib.sh"
 
 said_asleep()
