@@ -14,7 +14,7 @@ static void put(char path[64], const char *text)
 {
 	int fd;
 
-	strcpy(path, "/tmp/guestmm-unit-XXXXXX");
+	snprintf(path, 64, "/tmp/guestmm-unit-XXXXXX");
 	fd = mkstemp(path);
 	ck_assert_int_ge(fd, 0);
 	if (text)
