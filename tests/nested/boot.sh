@@ -58,7 +58,7 @@ start_qemu() {
 	"${dying[@]}" qemu-system-x86_64 "${args[@]}" </dev/null >"$work/qemu.out" 2>"$work/qemu.err" 8<&- &
 	qemu=$!
 	exec 8<>"$work/mon.in"
-	cat "$work/mon.out" >"$work/monitor" 2>/dev/null </dev/null 8<&- &
+	"${dying[@]}" cat "$work/mon.out" >"$work/monitor" 2>/dev/null </dev/null 8<&- &
 	listener=$!
 	disown $listener
 }

@@ -81,7 +81,7 @@ test_wrong_usage() {
 # Each result of the list is told by itself: a failing one hides no other.
 told_one_by_one() {
 	local name want got
-	for name in good=0 bad=3 skip=77 77=1 lack=1 half_lack=1 hang=124 missing=1; do
+	for name in good=0 bad=3 skip=77 77=1 silent=1 lack=1 half_lack=1 hang=124 missing=1; do
 		want=${name#*=} name=planted_${name%=*} got=0
 		"$here/result.sh" "$work/results" "$name" >"$work/told" || got=$?
 		[ "$got" = "$want" ] || fail "$name is told as $got: $(cat "$work/told")"
@@ -101,10 +101,12 @@ test_list() {
 	cat >"$work/build/CTestTestfile.cmake" <<-'END'
 		add_test(planted_good "true")
 		add_test(planted_bad "sh" "-c" "echo \"it's the planted failure\"; exit 3")
-		add_test(planted_skip "sh" "-c" "echo 'skipped: as planted'; exit 77")
+		add_test(planted_skip "sh" "-c" "echo 'as planted'; echo 'skipped: there is one CPU only'; exit 77")
 		set_tests_properties(planted_skip PROPERTIES SKIP_RETURN_CODE 77)
+		add_test(planted_silent "sh" "-c" "echo 'not here'; exit 77")
+		set_tests_properties(planted_silent PROPERTIES SKIP_RETURN_CODE 77)
 		add_test(planted_77 "sh" "-c" "exit 77")
-		add_test(planted_lack "sh" "-c" "echo 'skipped: there is no /dev/kvm'; exit 77")
+		add_test(planted_lack "sh" "-c" "echo 'skipped: there is no such thing'; exit 77")
 		set_tests_properties(planted_lack PROPERTIES SKIP_RETURN_CODE 77)
 		add_test(planted_half_lack "sh" "-c" "echo 'skipped: this host gives no huge pages'; echo passed")
 		add_test(planted_hang "sleep" "1000")
@@ -112,8 +114,12 @@ test_list() {
 		add_test(planted_variable "sh" "-c" "echo \"\$A\" said; test \"\$A\" = 'b c'")
 		set_tests_properties(planted_variable PROPERTIES ENVIRONMENT "A=b c;D=e")
 	END
+	mkdir "$work/build/a folder"
+	echo "what is there" >"$work/build/a folder/file"
+	printf 'add_test(planted_folder "cat" "file")\nset_tests_properties(planted_folder PROPERTIES WORKING_DIRECTORY "%s")\n' \
+		"$work/build/a folder" >>"$work/build/CTestTestfile.cmake"
 	nested 1 --build "$work/build" --tests planted
-	grep -q '^2 passed, 5 failed, 1 skipped$' "$work/out" || fail "counted: $(cat "$work/out")"
+	grep -q '^3 passed, 6 failed, 1 skipped$' "$work/out" || fail "counted: $(cat "$work/out")"
 	grep -q '^passed planted_good' "$work/out" && grep -q '^passed planted_variable' "$work/out" ||
 		fail "passed: $(cat "$work/out")"
 	grep -q "it's the planted failure" "$work/out" || fail "the failure's words are lost: $(cat "$work/out")"
@@ -121,7 +127,9 @@ test_list() {
 	said 'shortly before the time limit of planted_hang'
 	said '^RIP='
 	grep -q '^b c said' "$work/results/tests/planted_variable" || fail "a test's variable is lost"
-	grep -q 'skipped: as planted' "$work/results/tests/planted_skip" || fail "a test's output is lost"
+	grep -q 'as planted' "$work/results/tests/planted_skip" || fail "a test's output is lost"
+	grep -q 'what is there' "$work/results/tests/planted_folder" || fail "a test's folder is not heeded"
+	grep -q '^skipped: there is one CPU only: planted_skip$' "$work/out" || fail "no reason: $(cat "$work/out")"
 	told_one_by_one
 }
 
@@ -255,6 +263,27 @@ test_other() {
 test_lost() {
 	nested 125 --build "$BUILD" -- sh -c 'echo all is well; sleep 1; poweroff -f'
 	said 'without a record'
+}
+
+# What a run left that was killed goes with the next one; another's that still runs stays.
+test_killed() {
+	local killed left running=$work/tmp/guestmm-nested-abcdef
+	mkdir -p "$running"
+	exec 5>"$running/lock"
+	flock -n 5 || fail "no lock"
+	export TMPDIR=$work/tmp
+	"$NESTED" --build "$BUILD" --memory 600 -- sleep 1000 >/dev/null 2>&1 </dev/null 5>&- &
+	killed=$!
+	until left=$(echo "$TMPDIR"/guestmm-nested-[!a]*/record) && [ -e "$left" ]; do
+		kill -0 $killed 2>/dev/null || fail "it has ended"
+		sleep 0.2
+	done
+	kill -9 $killed
+	wait $killed 2>/dev/null
+	flock -w 20 "$(dirname "$left")/lock" true || fail "QEMU outlives the tool"
+	touch -d '2 minutes ago' "$TMPDIR"/guestmm-nested-*
+	nested 0 --build "$BUILD" -- true
+	[ "$(ls "$TMPDIR")" = guestmm-nested-abcdef ] || fail "left: $(ls "$TMPDIR")"
 }
 
 # A machine that lacks a part: skipped, with the reason.

@@ -80,7 +80,7 @@ add_qemu() {
 
 # The tests of the build that have the wanted names, a line each, as list.cmake writes them.
 write_tests() {
-	local line word words=()
+	local line word words=() caller=$caller
 	(cd "$programs" && ctest --show-only=json-v1 -R "$pattern" -LE nested) >"$work/tests.json" 2>"$work/ctest.err" ||
 		wrong_usage "ctest does not list the tests of $programs: $(tail -n 1 "$work/ctest.err")"
 	[ "$(head -c 1 "$work/tests.json")" = "{" ] ||
@@ -92,7 +92,9 @@ write_tests() {
 	! grep -q '^run_test [^ ]*qemu' "$work/job/list" || with_qemu=true
 	while read -r line; do
 		eval "words=(${line#run_test })"
-		words=("${words[@]:3}")
+		caller=${words[3]} # where its words are seen from
+		mkdir -p "$image$caller"
+		words=("${words[@]:4}")
 		add_named "${words[@]}"
 		for word in "${words[@]}"; do
 			case $word in

@@ -1,5 +1,5 @@
 # What `ctest --show-only=json-v1` says (FILE) as lines of shell, on standard error:
-# run_test NAME SECONDS SKIP-STATUS env VAR=VALUE... COMMAND...
+# run_test NAME SECONDS SKIP-STATUS FOLDER env VAR=VALUE... COMMAND...
 file(READ "${FILE}" json)
 string(JSON n LENGTH "${json}" tests)
 
@@ -31,6 +31,7 @@ if(n GREATER 0)
 		set(timeout 120)
 		set(skip never)
 		set(environment "")
+		quoted(folder "/")
 		string(JSON n_properties ERROR_VARIABLE none LENGTH "${properties}")
 		if(n_properties GREATER 0)
 			math(EXPR last_property "${n_properties} - 1")
@@ -46,12 +47,14 @@ if(n GREATER 0)
 					set(skip "${value}")
 				elseif(key MATCHES "^(WILL_FAIL|(PASS|FAIL|SKIP)_REGULAR_EXPRESSION|DISABLED|REQUIRED_FILES|ENVIRONMENT_MODIFICATION)$")
 					message(FATAL_ERROR "${name}: ${key} is not known on nested hosts")
+				elseif(key STREQUAL WORKING_DIRECTORY)
+					quoted(folder "${value}")
 				elseif(key STREQUAL ENVIRONMENT)
 					set(environment "${value}")
 				endif()
 			endforeach()
 		endif()
-		set(line "run_test ${name} ${timeout} ${skip} env")
+		set(line "run_test ${name} ${timeout} ${skip} ${folder} env")
 		append_all("${environment}")
 		if(command STREQUAL "" OR command MATCHES "NOTFOUND$")
 			set(command "[\"false\"]") # its program was not built

@@ -18,15 +18,18 @@ has_kernel() {
 	done
 }
 
-get_parts() {
-	parts=$build/nested
-	kernel_parts=$parts/kernel-$kernel
+look_for_programs() {
 	local name
 	command -v qemu-system-x86_64 >/dev/null ||
 		skip "qemu-system-x86_64 is not there: apt-get install qemu-system-x86"
 	for name in flock od awk dd ldd cmake ctest; do
 		command -v "$name" >/dev/null || skip "$name is not there"
 	done
+}
+
+get_parts() {
+	parts=$build/nested
+	kernel_parts=$parts/kernel-$kernel
 	mkdir -p "$parts"
 	exec 9>"$parts/lock"
 	flock -w 600 9 || fail "another tools/nested has held $parts/lock for 10 minutes" 125
