@@ -1,10 +1,11 @@
 #!/bin/bash
 # Huge frames are what they are said to be: 2 MiB pages of the host, and of KVM's nested page tables.
+# shellcheck disable=SC2154 # pid: of run_controlled()
 . "$(dirname "$0")/lib.sh"
 
 huge_bytes()
 {
-	timeout 10 "$GUESTMM" ctl "$TMPDIR/socket" stats | grep -o '"huge":{"bytes":[0-9]*' | tr -dc 0-9
+	ctl stats | grep -o '"huge":{"bytes":[0-9]*' | tr -dc 0-9
 }
 
 filled()
@@ -34,11 +35,7 @@ test_in_use()
 	need_kvm
 	"$GUESTMM" check-host | grep -Eq '^ok +engine move' || skip "this kernel has no UFFDIO_MOVE"
 	need_huge_pages
-	"$GUESTMM" run -m 256M --control "$TMPDIR/socket" touch --bytes 64M --passes 1000000 --order seq \
-		>"$WORK/out" 2>"$WORK/err" </dev/null &
-	pid=$!
-	trap 'kill -9 $pid 2>/dev/null; cleanup' EXIT
-	wait_for 10 test -S "$TMPDIR/socket" || fail "there is no control socket"
+	run_controlled -m 256M touch --bytes 64M --passes 1000000 --order seq
 	wait_for 30 filled || fail "of 64 MiB filled in order $(huge_bytes) bytes are huge"
 	kib=$(awk '$1 == "AnonHugePages:" { n += $2 } END { print n }' "/proc/$pid/smaps")
 	[ "$kib" -ge $((32 << 10)) ] || fail "the host's kernel knows of $kib KiB in huge pages"
@@ -47,8 +44,7 @@ test_in_use()
 		echo "nested page tables: $(kvm_pages_2m) entries of 2 MiB"
 	fi
 	echo "huge: $(huge_bytes) bytes by guestmm, $kib KiB by the host's kernel"
-	timeout 10 "$GUESTMM" ctl "$TMPDIR/socket" quit || fail "quit was refused"
-	wait_for 10 ended $pid || fail "it does not quit"
+	quit
 }
 
 main "$@"

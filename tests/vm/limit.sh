@@ -109,14 +109,11 @@ test_swap_full()
 # helped.
 test_swap_refuses()
 {
-	"$GUESTMM" run -s ram:64M -m 64M -l 8M --control "$TMPDIR/socket" malloc --bytes 24M --ops 5000 \
-		>"$WORK/out" 2>"$WORK/err" </dev/null &
-	pid=$!
-	trap 'kill -9 $pid 2>/dev/null; cleanup' EXIT
+	run_controlled -s ram:64M -m 64M -l 8M malloc --bytes 24M --ops 5000
 	wait_for 40 grep -q 'they do not shrink' "$WORK/err" || fail "swap took them all"
 	sleep 1
 	ended $pid && fail "it did not wait"
-	timeout 10 "$GUESTMM" ctl "$TMPDIR/socket" limit 64M || fail "the limit was refused"
+	ctl limit 64M || fail "the limit was refused"
 	wait $pid || fail "the guest did not end well"
 	grep -q '^malloc: .*wrong=0 ok$' "$WORK/out" || fail "$(cat "$WORK/out")"
 }

@@ -2,6 +2,7 @@
 # Swap that loses what it was given while a guest runs: the guest ends as by SIGBUS where it touches
 # a lost page, whatever the page was to it (a program's, a page table, the kernel's stack), and never
 # sees other bytes instead.
+# shellcheck disable=SC2154 # pid: of run_controlled()
 . "$(dirname "$0")/lib.sh"
 need_kvm
 
@@ -9,18 +10,14 @@ need_kvm
 start_swapping()
 {
 	rm -f "$TMPDIR/socket" "$WORK/stats"
-	"$GUESTMM" run --control "$TMPDIR/socket" --stats "$WORK/stats" "$@" \
-		>"$WORK/out" 2>"$WORK/err" </dev/null &
-	pid=$!
-	trap 'kill -9 $pid 2>/dev/null; cleanup' EXIT
+	run_controlled --stats "$WORK/stats" "$@"
 	wait_for 40 swapped || fail "it does not swap"
 }
 
 swapped()
 {
 	local n
-	n=$(timeout 10 "$GUESTMM" ctl "$TMPDIR/socket" stats 2>/dev/null |
-		grep -Eo '"written":[0-9]+' | grep -Eo '[0-9]+')
+	n=$(number written)
 	[ "${n:-0}" -gt 500 ]
 }
 
