@@ -46,3 +46,12 @@ newest_build() {
 	find "$build" -maxdepth 3 -path '*/vmm/guestmm' -printf '%T@ %p\n' 2>/dev/null | sort -rn |
 		sed -n '1s,^[^ ]* \(.*\)/vmm/guestmm$,\1,p'
 }
+
+# Before a command: it ends with this script, however that ends (tied_to_any: with the process that
+# starts it, whichever that is).
+tied=() tied_to_any=()
+if setpriv --pdeathsig KILL true 2>/dev/null; then
+	tied_to_any=(setpriv --pdeathsig KILL)
+	# shellcheck disable=SC2016 # $0 is the script, which may have ended before this
+	tied=("${tied_to_any[@]}" sh -c '[ $PPID = "$0" ] && exec "$@"' $$)
+fi

@@ -17,7 +17,7 @@ clean_up() {
 	# It waits for a QEMU that never opened its end; else it has ended by itself.
 	[ -z "$listener" ] || [ "$(cat "/proc/$listener/comm" 2>/dev/null)" != cat ] || kill -9 "$listener" || true
 	[ -z "$terminal" ] || stty "$terminal" || true
-	[ -z "$work" ] || rm -rf "$work"
+	[ -z "$work" ] || rm -rf "$work" || true
 }
 
 # What QEMU says to a command of its monitor.
@@ -28,37 +28,35 @@ monitor() {
 }
 
 start_qemu() {
-	local args line n dying=()
+	local args line n at=${work//,/,,} # QEMU's way to write a comma
 	args=("${clock[@]}" -cpu "EPYC,+svm,+npt,-cx16" -smp "$cpus" -m "$memory" -nodefaults -display none -no-reboot
 		-kernel "$kernel_parts/vmlinuz" -initrd "$work/initrd"
 		-append "console=ttyS0 quiet mitigations=off no_timer_check panic=-1 oops=panic nowatchdog sysrq_always_enabled rcupdate.rcu_cpu_stall_suppress=1"
-		-drive "if=none,id=record,format=raw,file=$work/record" -device "nvme,drive=record,serial=record")
+		-drive "if=none,id=record,format=raw,file=$at/record" -device "nvme,drive=record,serial=record")
 	truncate -s 256M "$work/record"
 	for n in "${!swap_disks[@]}"; do
 		truncate -s "${swap_disks[n]}M" "$work/swap$n"
-		args+=(-drive "if=none,id=swap$n,format=raw,cache=none,file=$work/swap$n"
+		args+=(-drive "if=none,id=swap$n,format=raw,cache=none,file=$at/swap$n"
 			-device "nvme,drive=swap$n,serial=swap$n")
 	done
-	# It ends with this tool, however that ends.
-	! setpriv --pdeathsig KILL true 2>/dev/null || dying=(setpriv --pdeathsig KILL)
 	if [ "$mode" = shell ]; then
 		args+=(-serial mon:stdio)
 		: >"$work/console"
 		[ ! -t 0 ] || terminal=$(stty -g)
-		"${dying[@]}" qemu-system-x86_64 "${args[@]}" <&0 2>"$work/qemu.err" &
+		"${tied[@]}" qemu-system-x86_64 "${args[@]}" <&0 2>"$work/qemu.err" &
 		qemu=$!
 		return
 	fi
 	for line in console out err; do
-		args+=(-chardev "file,id=$line,path=$work/$line" -serial "chardev:$line")
+		args+=(-chardev "file,id=$line,path=$at/$line" -serial "chardev:$line")
 		: >"$work/$line"
 	done
 	mkfifo "$work/mon.in" "$work/mon.out"
-	args+=(-chardev "pipe,id=mon,path=$work/mon" -mon "chardev=mon,mode=readline")
-	"${dying[@]}" qemu-system-x86_64 "${args[@]}" </dev/null >"$work/qemu.out" 2>"$work/qemu.err" 8<&- &
+	args+=(-chardev "pipe,id=mon,path=$at/mon" -mon "chardev=mon,mode=readline")
+	"${tied[@]}" qemu-system-x86_64 "${args[@]}" </dev/null >"$work/qemu.out" 2>"$work/qemu.err" 8<&- &
 	qemu=$!
 	exec 8<>"$work/mon.in"
-	"${dying[@]}" cat "$work/mon.out" >"$work/monitor" 2>/dev/null </dev/null 8<&- &
+	"${tied[@]}" cat "$work/mon.out" >"$work/monitor" 2>/dev/null </dev/null 8<&- &
 	listener=$!
 	disown $listener
 }
@@ -86,10 +84,9 @@ show() {
 show_rest() {
 	local name shown recorded
 	for name in out err; do
-		[ -e "$work/results/$name" ] || [ "$mode" != command ] ||
-			fail "the record lacks standard $name" 125
-		[ -e "$work/results/$name" ] || continue
-		shown=$work/$name recorded=$work/results/$name
+		shown=$work/$name recorded=$own/$name
+		[ -e "$recorded" ] || [ "$mode" != command ] || fail "the record lacks standard $name" 125
+		[ -e "$recorded" ] || continue
 		if ! cmp -s -n "$(stat -c %s "$shown")" "$shown" "$recorded"; then
 			echo "$tool: the serial line garbled standard $name; all of it, from the record:" >&2
 			: >"$shown"
@@ -146,6 +143,7 @@ watch_hangs() {
 	monitor "info registers"
 	wait_registers "$asked"
 	registers "$asked" "shortly before the time limit of ${names[-1]}" >&2
+	console_tail 15 >&2
 }
 
 # QEMU's emulator loses an interrupt of the timer now and then where guests run in the guest: its local
@@ -183,6 +181,7 @@ watch() {
 			limit_registers >&2
 			console_tail >&2
 			kill -9 "$qemu"
+			keep_console
 			$up || fail "the nested host did not come up within $boot_seconds s" 125
 			fail "time limit: not done after $limit s" 124
 		fi
@@ -193,32 +192,51 @@ watch() {
 	show
 }
 
+keep_console() {
+	[ -n "$results" ] || return 0
+	printf './console\0' >>"$results/$mark"
+	tr -d '\r' <"$work/console" >"$results/console" || fail "the console cannot be kept in $results" 125
+}
+
+# The record has two parts: what the command left in $RESULTS, and what init wrote itself. They are
+# kept in one folder, where the latter's names are not to be had.
+own=''
+own_names=(status nonce out err list tests dmesg console skipped .guestmm-nested)
+keep_results() {
+	local name left=$work/taken/results
+	for name in "${own_names[@]}"; do
+		[ -e "$left/$name" ] || [ -L "$left/$name" ] || continue
+		echo "$tool: \$RESULTS/$name has a name of this tool's: it is left out" >&2
+		rm -rf "${left:?}/$name"
+	done
+	(cd "$left" && find . ! -type d -print0 && cd "$own" && find . ! -type d -print0) >"$results/$mark"
+	cp -r "$left/." "$own/." "$results/" || fail "the results cannot be kept in $results" 125
+}
+
 # The record, if it is this run's and whole; else this is a failure whatever was printed.
 take_record() {
 	local whole=true
-	mkdir "$work/results"
-	"$parts/busybox" tar -x -f "$work/record" -C "$work/results" 2>/dev/null || whole=false
-	if [ -n "$results" ]; then
-		(cd "$work/results" && find . ! -type d -print0 && printf './console\0') >"$results/$mark"
-		cp -r "$work/results/." "$results/" && tr -d '\r' <"$work/console" >"$results/console" ||
-			fail "the results cannot be kept in $results" 125
-	fi
-	$whole && [ "$(cat "$work/results/nonce" 2>/dev/null)" = "$nonce" ]
+	own=$work/taken/own
+	mkdir -p "$work/taken/results" "$own"
+	"$parts/busybox" tar -x -f "$work/record" -C "$work/taken" 2>/dev/null || whole=false
+	[ -z "$results" ] || keep_results
+	keep_console
+	$whole && [ "$(cat "$own/nonce" 2>/dev/null)" = "$nonce" ]
 }
 
 # What the kernel said; but for the list of its tasks that was asked for at the time limit.
 kernel_log() {
 	local file only=(cat)
-	[ "$(cat "$work/results/status" 2>/dev/null)" != limit ] || only=(sed '/sysrq: Show Blocked State/,$d')
-	for file in "$work/console" "$work/results/dmesg"; do
+	[ "$(cat "$own/status" 2>/dev/null)" != limit ] || only=(sed '/sysrq: Show Blocked State/,$d')
+	for file in "$work/console" "$own/dmesg"; do
 		tr -d '\r' <"$file" | "${only[@]}"
 	done
 }
 
 judge() {
-	local recorded=true status n
+	local recorded=true status
 	take_record || recorded=false
-	touch "$work/results/dmesg"
+	touch "$own/dmesg"
 	kernel_log >"$work/log"
 	if grep -Eaq "$oops" "$work/log"; then
 		grep -Ea -m 1 -A 40 "$oops" "$work/log" >&2
@@ -229,7 +247,7 @@ judge() {
 		tail -n 3 "$work/qemu.err" >&2
 		fail "the nested host ended without a record of its results" 125
 	fi
-	status=$(cat "$work/results/status" 2>/dev/null) || fail "the record has no status" 125
+	status=$(cat "$own/status" 2>/dev/null) || fail "the record has no status" 125
 	[ "$status" != no-kvm ] || fail "the nested host has no KVM with nested paging" 125
 	show_rest
 	[ "$status" != limit ] || {
@@ -238,16 +256,27 @@ judge() {
 		fail "time limit: not done after $limit s" 124
 	}
 	if [ "$mode" = tests ]; then
-		n=$(wc -l <"$work/results/list")
-		[ "$n" = "$n_tests" ] || fail "$n_tests tests were to run, results of $n came" 125
-		count_tests
+		check_list
+		count_tests "$own/list"
 	fi
 	leave "$status"
 }
 
+# Each test that was to run has a result, and its output is there.
+check_list() {
+	local n name
+	n=$(wc -l <"$own/list")
+	[ "$n" = "$n_tests" ] || fail "$n_tests tests were to run, results of $n came" 125
+	while read -r name; do
+		grep -q "^$name [0-9]" "$own/list" || fail "the record has no result of $name" 125
+		[ -f "$own/tests/$name" ] || fail "the record lacks the output of $name" 125
+	done < <(sed -n 's/^run_test \([^ ]*\) .*/\1/p' "$work/job/list")
+}
+
+# count_tests [LIST...]
 count_tests() {
 	awk '{ n[$2 == 0 ? "passed" : $2 == 77 ? "skipped" : "failed"]++ }
-		END { printf "%d passed, %d failed, %d skipped\n", n["passed"], n["failed"], n["skipped"] }' "$work/results/list"
+		END { printf "%d passed, %d failed, %d skipped\n", n["passed"], n["failed"], n["skipped"] }' "$@"
 }
 
 # A shell's host is looked at by whoever has it.

@@ -81,7 +81,7 @@ test_wrong_usage() {
 # Each result of the list is told by itself: a failing one hides no other.
 told_one_by_one() {
 	local name want got
-	for name in good=0 bad=3 skip=77 77=1 silent=1 lack=1 half_lack=1 hang=124 missing=1; do
+	for name in good=0 bad=3 skip=77 77=1 silent=1 lack=1 half_lack=1 half_lack_within=1 no_folder=1 hang=124 missing=1; do
 		want=${name#*=} name=planted_${name%=*} got=0
 		"$here/result.sh" "$work/results" "$name" >"$work/told" || got=$?
 		[ "$got" = "$want" ] || fail "$name is told as $got: $(cat "$work/told")"
@@ -92,6 +92,15 @@ told_one_by_one() {
 		fail "one failing test hides the others"
 	! "$here/host.sh" "$work/others" sh -c 'exit 1' || fail "an earlier host's results pass"
 	! "$here/host.sh" "$work/others" sh -c 'exit 125' || fail "a host that failed passes"
+	cp -r "$work/results/." "$work/others"
+	rm "$work/others/tests/planted_good"
+	! "$here/result.sh" "$work/others" planted_good >/dev/null || fail "a test without its output passes"
+	echo because >"$work/others/skipped"
+	"$here/result.sh" "$work/others" planted_bad >/dev/null
+	[ $? = 3 ] || fail "a file of a test's makes a skip of a failure"
+	# shellcheck disable=SC2016
+	"$here/host.sh" "$work/others" sh -c '! "$0" "$2" true && [ -e "$2/tests" ]' "$here/host.sh" >/dev/null ||
+		fail "two put their results into one folder"
 }
 
 # A list of tests of which some pass, one fails, one is skipped, one hangs.
@@ -108,6 +117,9 @@ test_list() {
 		add_test(planted_77 "sh" "-c" "exit 77")
 		add_test(planted_lack "sh" "-c" "echo 'skipped: there is no such thing'; exit 77")
 		set_tests_properties(planted_lack PROPERTIES SKIP_RETURN_CODE 77)
+		add_test(planted_half_lack_within "sh" "-c" "echo '  skipped: no such thing, for there is one CPU only'")
+		add_test(planted_no_folder "true")
+		set_tests_properties(planted_no_folder PROPERTIES WORKING_DIRECTORY "/no/such/folder")
 		add_test(planted_half_lack "sh" "-c" "echo 'skipped: this host gives no huge pages'; echo passed")
 		add_test(planted_hang "sleep" "1000")
 		set_tests_properties(planted_hang PROPERTIES TIMEOUT 2)
@@ -119,13 +131,14 @@ test_list() {
 	printf 'add_test(planted_folder "cat" "file")\nset_tests_properties(planted_folder PROPERTIES WORKING_DIRECTORY "%s")\n' \
 		"$work/build/a folder" >>"$work/build/CTestTestfile.cmake"
 	nested 1 --build "$work/build" --tests planted
-	grep -q '^3 passed, 6 failed, 1 skipped$' "$work/out" || fail "counted: $(cat "$work/out")"
+	grep -q '^3 passed, 8 failed, 1 skipped$' "$work/out" || fail "counted: $(cat "$work/out")"
 	grep -q '^passed planted_good' "$work/out" && grep -q '^passed planted_variable' "$work/out" ||
 		fail "passed: $(cat "$work/out")"
 	grep -q "it's the planted failure" "$work/out" || fail "the failure's words are lost: $(cat "$work/out")"
 	grep -q 'planted_hang: status 124' "$work/out" || fail "the hang is not told: $(cat "$work/out")"
 	said 'shortly before the time limit of planted_hang'
 	said '^RIP='
+	said 'last lines of the nested host.s console'
 	grep -q '^b c said' "$work/results/tests/planted_variable" || fail "a test's variable is lost"
 	grep -q 'as planted' "$work/results/tests/planted_skip" || fail "a test's output is lost"
 	grep -q 'what is there' "$work/results/tests/planted_folder" || fail "a test's folder is not heeded"
@@ -141,6 +154,18 @@ test_hang() {
 	said '^RIP='
 }
 
+# What a command leaves has no name of the tool's, and is no word of it.
+test_names() {
+	# shellcheck disable=SC2016
+	nested 5 --build "$BUILD" -- sh -c 'for name in status list out skipped dmesg nonce; do echo 0 >"$RESULTS/$name"; done
+		mkdir "$RESULTS/tests" && echo mine >"$RESULTS/other"; echo said; exit 5'
+	[ "$(cat "$work/out")" = said ] || fail "standard output differs"
+	said 'status has a name of this tool.s'
+	[ "$(cat "$work/results/status" "$work/results/out" "$work/results/other")" = $'5\nsaid\nmine' ] ||
+		fail "the record is the command's: $(cat "$work/results/status" "$work/results/out")"
+	[ ! -e "$work/results/skipped" ] || fail "the command says what is skipped"
+}
+
 # A nested host that does not answer: a real-time task has the only processor.
 test_dead() {
 	local chrt
@@ -152,6 +177,7 @@ test_dead() {
 		"echo -1 >/proc/sys/kernel/sched_rt_runtime_us; exec $chrt -f 99 sh -c 'while :; do :; done'"
 	said 'time limit'
 	said '^RIP='
+	grep -q 'nested host is up' "$work/results/console" || fail "the console is not kept"
 }
 
 # What one host lacks another has: a skip for it is none there.
@@ -247,17 +273,23 @@ test_no_kvm() {
 # A whole record, but of another run; and one with fewer results than tests.
 test_other() {
 	# shellcheck disable=SC2016
-	nested 125 --build "$BUILD" -- sh -c 'mkdir /tmp/r && cd /tmp/r && echo 0 | tee status out err && echo other >nonce &&
-		tar -c -f - . | dd of=/dev/nvme0n1 bs=64k conv=fsync; poweroff -f'
+	nested 125 --build "$BUILD" -- sh -c 'mkdir -p /tmp/r/own && cd /tmp/r/own && echo 0 | tee status out err && echo other >nonce &&
+		tar -c -f - -C .. own | dd of=/dev/nvme0n1 bs=64k conv=fsync; poweroff -f'
 	said 'without a record'
 	mkdir -p "$work/build/vmm"
 	ln -s "$BUILD/vmm/guestmm" "$work/build/vmm/guestmm"
 	cat >"$work/build/CTestTestfile.cmake" <<-'END'
 		add_test(planted_good "true")
-		add_test(planted_thief "sed" "-i" "1d" "/results/list")
+		add_test(planted_thief "sed" "-i" "1d" "/own/list")
 	END
 	nested 125 --build "$work/build" --tests planted
 	said '2 tests were to run, results of 1 came'
+	cat >"$work/build/CTestTestfile.cmake" <<-'END'
+		add_test(planted_good "true")
+		add_test(planted_wiper "rm" "/own/tests/planted_good")
+	END
+	nested 125 --build "$work/build" --tests planted
+	said 'lacks the output of planted_good'
 }
 
 test_lost() {
@@ -267,11 +299,12 @@ test_lost() {
 
 # What a run left that was killed goes with the next one; another's that still runs stays.
 test_killed() {
-	local killed left running=$work/tmp/guestmm-nested-abcdef
+	local killed left i running
+	export TMPDIR="$work/a folder, for this"
+	running=$TMPDIR/guestmm-nested-abcdef
 	mkdir -p "$running"
 	exec 5>"$running/lock"
 	flock -n 5 || fail "no lock"
-	export TMPDIR=$work/tmp
 	"$NESTED" --build "$BUILD" --memory 600 -- sleep 1000 >/dev/null 2>&1 </dev/null 5>&- &
 	killed=$!
 	until left=$(echo "$TMPDIR"/guestmm-nested-[!a]*/record) && [ -e "$left" ]; do
@@ -284,6 +317,24 @@ test_killed() {
 	touch -d '2 minutes ago' "$TMPDIR"/guestmm-nested-*
 	nested 0 --build "$BUILD" -- true
 	[ "$(ls "$TMPDIR")" = guestmm-nested-abcdef ] || fail "left: $(ls "$TMPDIR")"
+}
+
+# Both kernels at once: all is told, and one that fails fails.
+test_each_kernel() {
+	mkdir -p "$work/build/vmm"
+	ln -s "$BUILD/vmm/guestmm" "$work/build/vmm/guestmm"
+	cat >"$work/build/CTestTestfile.cmake" <<-'END'
+		add_test(vm_planted_good "true")
+		add_test(vm_planted_old "sh" "-c" "uname -r | grep '^6[.]1[.]'")
+	END
+	KERNEL=6.12 nested 0 --build "$BUILD" -- true # skipped where it cannot be had
+	"$NESTED" --build "$work/build" --all --memory 600 --results "$work/results" >"$work/out" 2>"$work/err" </dev/null
+	[ $? = 1 ] || fail "status $? of: $(cat "$work/out")"
+	for line in '6.1: passed vm_planted_good' '6.1: passed vm_planted_old' '6.12: passed vm_planted_good' \
+		'6.12: FAILED vm_planted_old' '^3 passed, 1 failed, 0 skipped$'; do
+		grep -q "$line" "$work/out" || fail "not told: $line: $(cat "$work/out")"
+	done
+	[ -e "$work/results/6.1/console" ] && [ -e "$work/results/6.12/console" ] || fail "results are not kept"
 }
 
 # A machine that lacks a part: skipped, with the reason.

@@ -93,7 +93,7 @@ write_tests() {
 	while read -r line; do
 		eval "words=(${line#run_test })"
 		caller=${words[3]} # where its words are seen from
-		mkdir -p "$image$caller"
+		[ ! -d "$caller" ] || mkdir -p "$image$caller"
 		words=("${words[@]:4}")
 		add_named "${words[@]}"
 		for word in "${words[@]}"; do

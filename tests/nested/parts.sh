@@ -42,13 +42,22 @@ get_parts() {
 	exec 9>&-
 }
 
+# run_apt LOG COMMAND...: within five minutes. In the background, for what stands in the foreground keeps
+# signals waiting; it ends with this tool, and does not hold its locks.
+run_apt() {
+	local log=$1
+	shift
+	"${tied[@]}" timeout 300 "${tied_to_any[@]}" "$@" >"$log" 2>&1 </dev/null 6>&- 9>&- &
+	wait $!
+}
+
 # unpack PACKAGE: downloads it by the machine's apt (and options in "${apt[@]}") into $work/unpacked;
 # fails where it cannot be had; $reason says why.
 unpack() {
 	local log=$work/apt.log
 	rm -rf "$work/deb" "$work/unpacked"
 	mkdir "$work/deb"
-	if ! (cd "$work/deb" && timeout 300 apt-get -q "${apt[@]}" download "$1") >"$log" 2>&1; then
+	if ! run_apt "$log" env -C "$work/deb" apt-get -q "${apt[@]}" download "$1"; then
 		reason="the package $1 cannot be downloaded: $(grep '^E:' "$log" | head -n 1)"
 		return 1
 	fi
@@ -91,7 +100,7 @@ use_apt() {
 		own+=(-o "Dir::Etc::sourcelist=$state/sources.list" -o Dir::Etc::sourceparts=-)
 	fi
 	apt_options "${own[@]}"
-	if ! timeout 300 apt-get -q "${apt[@]}" -o APT::Update::Error-Mode=any update >"$work/apt.log" 2>&1; then
+	if ! run_apt "$work/apt.log" apt-get -q "${apt[@]}" -o APT::Update::Error-Mode=any update; then
 		reason="no package lists: $(grep '^[EW]:' "$work/apt.log" | head -n 1)"
 		return 1
 	fi

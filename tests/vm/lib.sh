@@ -102,14 +102,13 @@ output_is()
 	printf '%b' "$1" | cmp - "$WORK/out" || fail "standard output is not: $1"
 }
 
-# wait_for SECONDS COMMAND...: until it succeeds.
+# wait_for SECONDS COMMAND...: until it succeeds, for $SLOWER times as long at most.
 wait_for()
 {
-	local n=$((SLOWER * $1 * 10))
+	local end=$((SECONDS + SLOWER * $1 + 1))
 	shift
 	while ! "$@"; do
-		n=$((n - 1))
-		[ $n -gt 0 ] || return 1
+		[ $SECONDS -lt $end ] || return 1
 		sleep 0.1
 	done
 }

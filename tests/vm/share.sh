@@ -175,8 +175,9 @@ test_few_freed_frames()
 test_free_memory_goes_first()
 {
 	for engine in move copy; do
-		if [ $engine = move ]; then
-			"$GUESTMM" check-host | grep -Eq '^ok +engine move' || continue
+		if [ $engine = move ] && ! "$GUESTMM" check-host | grep -Eq '^ok +engine move'; then
+			echo "skipped: this kernel has no UFFDIO_MOVE"
+			continue
 		fi
 		probe 0 --engine $engine -m 256M -l 32M --stats "$WORK/stats" -- share-free 64
 		[ "$(stat_of free_taken reclaim)" -gt 16384 ] ||

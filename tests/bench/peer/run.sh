@@ -61,7 +61,7 @@ parse_arguments() {
 		--time) number "$1" "$2" && seconds=$2 ;;
 		--json) json=$(from_caller "$2") ;;
 		--keep) keep=$(from_caller "$2") && mkdir -p "$keep" ;;
-		--runs) runs=$(from_caller "$2")/runs ;;
+		--runs) runs=$(from_caller "$2")/runs && [ -s "$runs" ] || wrong_usage "there are no runs in $2" ;;
 		*) wrong_usage "unknown argument '$1'" ;;
 		esac
 		shift 2
@@ -84,12 +84,15 @@ compare() {
 	for name in "${cases[@]}"; do
 		words+=("$name=$(program_of "$name")")
 	done
-	tools/nested --kernel "$kernel" ${programs:+--build "$programs"} --time "$seconds" --icount --qemu --results "$results" \
+	"${tied[@]}" tools/nested --kernel "$kernel" ${programs:+--build "$programs"} --time "$seconds" --icount --qemu --results "$results" \
 		--memory $((memory * 2 + 900)) --swap-disk $((memory * 2 + 256)) --swap-disk $((memory * 2 + 256)) \
 		--add "$(type -P mke2fs)" --add "$profiler" --add "$PWD/tests/bench/peer/inside.sh" -- \
 		bash "$PWD/tests/bench/peer/inside.sh" "$guest" "$memory" $((size / 2)) "$rounds" "$on" \
-		"$profiler" "${words[@]}" >&2 ||
-		status=$?
+		"$profiler" "${words[@]}" </dev/null >&2 &
+	nested=$!
+	trap 'kill -TERM $nested 2>/dev/null; wait $nested; exit 143' TERM INT HUP
+	wait $nested || status=$?
+	trap - TERM INT HUP
 	[ $status = 0 ] || exit $status
 	runs=$results/runs
 }
