@@ -299,7 +299,7 @@ test_lost() {
 
 # What a run left that was killed goes with the next one; another's that still runs stays.
 test_killed() {
-	local killed left i running
+	local killed left running
 	export TMPDIR="$work/a folder, for this"
 	running=$TMPDIR/guestmm-nested-abcdef
 	mkdir -p "$running"
@@ -321,6 +321,7 @@ test_killed() {
 
 # Both kernels at once: all is told, and one that fails fails.
 test_each_kernel() {
+	local line status=0
 	mkdir -p "$work/build/vmm"
 	ln -s "$BUILD/vmm/guestmm" "$work/build/vmm/guestmm"
 	cat >"$work/build/CTestTestfile.cmake" <<-'END'
@@ -328,8 +329,9 @@ test_each_kernel() {
 		add_test(vm_planted_old "sh" "-c" "uname -r | grep '^6[.]1[.]'")
 	END
 	KERNEL=6.12 nested 0 --build "$BUILD" -- true # skipped where it cannot be had
-	"$NESTED" --build "$work/build" --all --memory 600 --results "$work/results" >"$work/out" 2>"$work/err" </dev/null
-	[ $? = 1 ] || fail "status $? of: $(cat "$work/out")"
+	"$NESTED" --build "$work/build" --all --memory 600 --results "$work/results" >"$work/out" 2>"$work/err" </dev/null ||
+		status=$?
+	[ $status = 1 ] || fail "status $status of: $(cat "$work/out")"
 	for line in '6.1: passed vm_planted_good' '6.1: passed vm_planted_old' '6.12: passed vm_planted_good' \
 		'6.12: FAILED vm_planted_old' '^3 passed, 1 failed, 0 skipped$'; do
 		grep -q "$line" "$work/out" || fail "not told: $line: $(cat "$work/out")"
