@@ -157,6 +157,11 @@ START_TEST(runs_change_and_are_counted)
 	ck_assert_uint_eq(t.n_in[GMM_PAGE_FILLING], 1);
 	page_change_run(&t, 20, 53, page_make(GMM_PAGE_EMPTY, 0));
 	page_change_run(&t, 7, 0, page_make(GMM_PAGE_EMPTY, 0));
+	page_change_all(&t, 200, 0, GMM_PAGE_EMPTY, page_make(GMM_PAGE_FILLING, 1));
+	ck_assert_uint_eq(t.n_in[GMM_PAGE_EMPTY], 200);
+	page_change_all(&t, 30, 9, GMM_PAGE_EMPTY, page_make(GMM_PAGE_FILLING, 1));
+	ck_assert_uint_eq(t.n_in[GMM_PAGE_FILLING], 9);
+	page_change_all(&t, 30, 9, GMM_PAGE_FILLING, page_make(GMM_PAGE_EMPTY, 0));
 	ck_assert_uint_eq(t.n_in[GMM_PAGE_EMPTY], 200);
 	for (page_no p = 0; p < 200; p++)
 		ck_assert_uint_eq(page_get(&t, p).v, 0);
@@ -177,6 +182,17 @@ START_TEST(stale_word_stops)
 	struct page_table t = table_of_one();
 
 	page_change(&t, 0, page_with_stamp(page_get(&t, 0), 1), page_make(GMM_PAGE_FILLING, 1));
+}
+END_TEST
+
+START_TEST(run_in_another_state_stops)
+{
+	struct page_table t;
+
+	page_table_init(&t, 20);
+	page_table_grow(&t, 20, GMM_PAGE_EMPTY);
+	page_change(&t, 9, page_get(&t, 9), page_make(GMM_PAGE_FILLING, 1));
+	page_change_all(&t, 0, 10, GMM_PAGE_EMPTY, page_make(GMM_PAGE_FILLING, 1));
 }
 END_TEST
 
@@ -204,6 +220,7 @@ int main(void)
 	/* A change that would lose content ends the process, in every build. */
 	tcase_add_test_raise_signal(stops, illegal_edge_stops, SIGABRT);
 	tcase_add_test_raise_signal(stops, stale_word_stops, SIGABRT);
+	tcase_add_test_raise_signal(stops, run_in_another_state_stops, SIGABRT);
 	tcase_add_test_raise_signal(stops, page_outside_stops, SIGABRT);
 	suite_add_tcase(suite, tc);
 	suite_add_tcase(suite, stops);

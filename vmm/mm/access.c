@@ -343,7 +343,7 @@ static uint64_t discard_resident(struct gmm_space *s, page_no p, uint64_t n, uin
 		space_release_slot(s, page_payload(space_word(s, q)));
 	if (s->policy)
 		gmm_policy_remove_run(s->policy, p, n);
-	page_change_run(&s->pages, p, n, page_make(to, 0));
+	page_change_all(&s->pages, p, n, GMM_PAGE_RESIDENT, page_make(to, 0));
 	working_set_forget(s, p, n);
 	return n;
 }

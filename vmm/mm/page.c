@@ -131,11 +131,18 @@ void page_change(struct page_table *t, page_no p, page_word from, page_word to)
 	atomic_fetch_add_explicit(&t->n_in[b], 1, memory_order_relaxed);
 }
 
-static void page_change_stretch(struct page_table *t, page_no p, uint64_t n,
-				enum gmm_page_state from, page_word to)
+void page_change_all(struct page_table *t, page_no p, uint64_t n, enum gmm_page_state from,
+		     page_word to)
 {
 	enum gmm_page_state b = page_state(to);
 
+	if (n == 0)
+		return;
+	CHECK(p <= t->n_pages && n <= t->n_pages - p, "pages %u to %lu of %lu", p,
+	      (unsigned long)(p + n), (unsigned long)t->n_pages);
+	CHECK(page_state(page_get(t, p)) == from &&
+		      page_state(page_get(t, p + (page_no)n - 1)) == from,
+	      "pages %u to %lu are not %s", p, (unsigned long)(p + n), page_state_name(from));
 	CHECK(page_edge_is_legal(from, b), "page %u: %s -> %s is no legal transition", p,
 	      page_state_name(from), page_state_name(b));
 	for (uint64_t i = 0; t->trace && from != b && i < n; i++)
@@ -148,8 +155,7 @@ static void page_change_stretch(struct page_table *t, page_no p, uint64_t n,
 	atomic_fetch_add_explicit(&t->n_in[b], n, memory_order_relaxed);
 }
 
-/* A stretch of pages in one state changes in a row and is counted once: the only writer needs no
- * compare-and-swap. */
+/* The only writer needs no compare-and-swap. */
 void page_change_run(struct page_table *t, page_no p, uint64_t n, page_word to)
 {
 	uint64_t end = p + n;
@@ -160,7 +166,7 @@ void page_change_run(struct page_table *t, page_no p, uint64_t n, page_word to)
 		page_word w = page_get(t, p);
 		page_no stop = page_run_end(t, p, end, w, PAGE_STATE_MASK);
 
-		page_change_stretch(t, p, stop - p, page_state(w), to);
+		page_change_all(t, p, stop - p, page_state(w), to);
 		p = stop;
 	}
 }

@@ -144,6 +144,11 @@ void page_change(struct page_table *t, page_no p, page_word from, page_word to);
  * writer: their lock is held. */
 void page_change_run(struct page_table *t, page_no p, uint64_t n, page_word to);
 
+/* The same where the caller has just seen, under that lock, that all of them are in state `from`:
+ * their words are not read again. */
+void page_change_all(struct page_table *t, page_no p, uint64_t n, enum gmm_page_state from,
+		     page_word to);
+
 const char *page_state_name(enum gmm_page_state state);
 
 #endif
