@@ -319,6 +319,16 @@ test_killed() {
 	[ "$(ls "$TMPDIR")" = guestmm-nested-abcdef ] || fail "left: $(ls "$TMPDIR")"
 }
 
+# The engine that is told here is for all guests but those that name one.
+test_engine() {
+	# shellcheck disable=SC2016
+	KERNEL=6.12 nested 3 --build "$BUILD" --engine copy -- sh -c 'guestmm run --stats "$RESULTS/told" hello &&
+		guestmm run --engine move --stats "$RESULTS/named" hello && guestmm check-host; exit 3'
+	grep -q '"engine":"copy"' "$work/results/told" || fail "another engine ran"
+	grep -q '"engine":"move"' "$work/results/named" || fail "the command line is not heeded"
+	grep -q '^ok *engine move' "$work/out" || fail "what the host has is not told: $(cat "$work/out")"
+}
+
 # Both kernels at once: all is told, and one that fails fails.
 test_each_kernel() {
 	local line status=0

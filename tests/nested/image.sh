@@ -44,6 +44,21 @@ add_named() {
 	done
 }
 
+# Where the engine is told here: a script in guestmm's place, which passes that on to it.
+put_engine_before() {
+	mkdir "$image/engine"
+	mv "$image$1" "$image/engine/guestmm"
+	cat >"$image$1" <<-END
+		#!/bin/bash
+		for word; do
+			[[ \$word != --engine* ]] || exec /engine/guestmm "\$@"
+		done
+		[ "\${1-}" != run ] || set -- run --engine $engine "\${@:2}"
+		exec /engine/guestmm "\$@"
+	END
+	chmod 755 "$image$1"
+}
+
 add_tools() {
 	local name path
 	mkdir -p "$image"/{bin,usr/bin,proc,sys,dev,tmp,results,job,modules,etc,root}
@@ -59,6 +74,7 @@ add_tools() {
 	cp /etc/passwd /etc/group "$image/etc/"
 	add_file "$programs/vmm/guestmm"
 	ln -s "$programs/vmm/guestmm" "$image/bin/guestmm"
+	[ -z "$engine" ] || put_engine_before "$(realpath "$programs/vmm/guestmm")"
 }
 
 # QEMU, for tests that have it as the reference: there it runs guests by KVM, as guestmm does.

@@ -35,7 +35,7 @@ test_in_use()
 	need_kvm
 	"$GUESTMM" check-host | grep -Eq '^ok +engine move' || skip "this kernel has no UFFDIO_MOVE"
 	need_huge_pages
-	run_controlled -m 256M touch --bytes 64M --passes 1000000 --order seq
+	run_controlled --engine move -m 256M touch --bytes 64M --passes 1000000 --order seq
 	wait_for 30 filled || fail "of 64 MiB filled in order $(huge_bytes) bytes are huge"
 	kib=$(awk '$1 == "AnonHugePages:" { n += $2 } END { print n }' "/proc/$pid/smaps")
 	[ "$kib" -ge $((32 << 10)) ] || fail "the host's kernel knows of $kib KiB in huge pages"

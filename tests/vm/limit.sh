@@ -170,9 +170,9 @@ test_huge_frames()
 	huge_filled -m 256M -l 160M --engine copy
 	[ "$n_filled" = 0 ] || fail "--engine copy: $n_filled blocks of 2 MiB"
 	"$GUESTMM" check-host | grep -q '^ok *engine move' || skip "no move engine on this host"
-	huge_filled -m 256M -l 160M
+	huge_filled -m 256M -l 160M --engine move
 	[ "$n_filled" -ge 20 ] || fail "only $n_filled blocks of 2 MiB for 96 MiB in order"
-	swaps --huge always -m 256M -l 64M touch --bytes 128M --passes 2
+	swaps --engine move --huge always -m 256M -l 64M touch --bytes 128M --passes 2
 }
 
 main "$@"
